@@ -1,0 +1,87 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# A thin front for every tool: `make help`. What a target needs (.venv, Pebble) it sets up itself, once.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+ROOT := $(CURDIR)
+CACHE := $(ROOT)/.cache
+COPY := $(CACHE)/ansible_collections/zerotrust/pomerium
+VENV := .venv/.complete
+PEBBLE := .cache/bin/pebble
+IN_COPY := cd $(COPY) &&
+
+export PYTHON
+export PATH := $(ROOT)/.venv/bin:$(CACHE)/bin:$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(CACHE)
+export PYTHONPATH := $(CACHE)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv copy demo lab check lint types docs sanity unit test package format role-docs clean
+
+help:  ## what each target does
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
+
+demo: copy $(PEBBLE)  ## the whole guide, on real parts, before your eyes
+	@$(IN_COPY) python tests/lab/demo.py
+
+lab: copy $(PEBBLE)  ## ACME server, DNS and Pomerium hosts, left running to play with
+	@$(IN_COPY) python tests/lab/lab.py
+
+check: lint sanity unit  ## linters, types, docs, sanity, unit tests: about half a minute
+
+test: lint sanity package $(PEBBLE)  ## check, the built tarball, and the integration tests against the lab
+	@$(IN_COPY) pytest $(PYTEST_ARGS)
+
+unit: copy  ## unit tests alone
+	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS) tests/unit
+
+lint: copy types docs  ## format, ruff, yamllint, vermin, ansible-lint, and what types and docs do
+	@$(IN_COPY) ruff format --check --quiet . || { echo "make format mends this."; exit 1; }
+	@$(IN_COPY) ruff check --quiet .
+	@$(IN_COPY) yamllint --strict .
+	@$(IN_COPY) vermin --quiet --no-tips --violations -t=3.8- plugins/modules plugins/module_utils
+	@$(IN_COPY) ANSIBLE_HOME=$(CACHE)/home/.ansible ansible-lint -q --offline --profile production
+
+types: copy  ## mypy, strict
+	@cd $(CACHE) && mypy --no-error-summary --config-file $(COPY)/mypy.ini $(COPY:$(CACHE)/%=%)/plugins
+
+docs: copy  ## documentation and changelog are valid, the roles' README and defaults current
+	@$(IN_COPY) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all \
+	    --check-extra-docs-refs --skip-rstcheck .
+	@$(IN_COPY) antsibull-changelog lint
+	@rm -rf .cache/roles && mkdir .cache/roles && cp -R $(COPY)/roles $(COPY)/galaxy.yml .cache/roles
+	@$(MAKE) --no-print-directory role-docs ROLES=.cache/roles/roles
+	@diff -ru $(COPY)/roles .cache/roles/roles || { echo "make role-docs mends this."; exit 1; }
+
+sanity: copy  ## ansible-test sanity, with every Python found
+	@python $(COPY)/tests/tools/run_ansible_test.py sanity --color no
+
+package: copy  ## the built tarball installs, and its playbooks run by their full names
+	@bash tests/tools/try_package.sh
+
+format: $(VENV)  ## format the code and mend what ruff can
+	@ruff format . && ruff check --fix .
+
+ROLES := roles
+role-docs: $(VENV)  ## write the roles' README tables and defaults from their argument specs
+	@for role in $(ROLES)/*/; do \
+	    aar-doc "$$role" defaults >/dev/null && \
+	    aar-doc --output-template tests/tools/role_readme.md.j2 "$$role" markdown >/dev/null || exit 1; done
+
+venv: $(VENV)  ## .venv with Ansible, the libraries and the checkers
+
+$(VENV): requirements.txt tests/requirements.txt
+	@bash tests/tools/install_venv.sh
+
+$(PEBBLE):
+	@bash tests/tools/install_pebble.sh
+
+copy: $(VENV)
+	@python tests/tools/copy_tree.py
+
+clean:  ## remove what make has made
+	@rm -rf .ansible .cache .venv .mypy_cache .pytest_cache .ruff_cache tests/output
