@@ -1,0 +1,159 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""acme_certificate: make a lineage current, however far earlier runs came; deciding that nothing is due asks nobody.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from .._errors import BadInput, UserError
+from .._pki import chain as chains
+from .._pki import keys
+from .._pki.names import parse_identifiers
+from .._store.lineage import Bundle, Lineage
+from . import memory as memories
+from .memory import Memory, Remembered
+from .options import Access, access_from
+from .order import Wish
+from .renewal import Decision, decide, renew_at
+from .returns import NO_ORDER, certificate_returns
+
+Warn = t.Callable[[str], None]
+
+FORCE_MIN_AGE = timedelta(days=1)
+"""`order: force` is ignored for a younger certificate, so that a schedule left on `force` orders once a day."""
+
+
+def converge(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[str, t.Any]:
+    """Do the work of module acme_certificate."""
+    wish = Wish(tuple(parse_identifiers(params["identifiers"])), params.get("profile"))
+    lineage = Lineage(params["store_path"], params["name"])
+    with contextlib.nullcontext() if check else lineage.lock():
+        return Run(params, access_from(params), wish, lineage, check, warn).result()
+
+
+@dataclass
+class Run:
+    """One run over one lineage, which it has locked (but for check mode, which writes nothing)."""
+
+    params: t.Mapping[str, t.Any]
+    access: Access
+    wish: Wish
+    lineage: Lineage
+    check: bool
+    warn: Warn
+
+    def result(self) -> dict[str, t.Any]:
+        """Decide, act, and describe: all return values of the module."""
+        bundle = self.lineage.current()
+        remembered = self._pending(bundle)
+        decision = self._decide(bundle, remembered)
+        try:
+            done = self._act(decision, remembered)
+        except BadInput:
+            raise
+        except UserError as error:
+            if self.params["on_error"] == "fail" or self.check:
+                raise
+            facts = {key: value for key, value in error.facts.items() if key in ("missing_records", "problems")}
+            done = {"phase": "idle", "error": str(error), **facts}
+        return self._returns(decision, done)
+
+    def _pending(self, bundle: Bundle | None) -> Remembered | None:
+        """Read the order that an earlier run placed; one that is finished and installed already is dropped."""
+        remembered = memories.load_memory(self.lineage.order_path, option="store_path").order
+        staged = self.lineage.staged_key()
+        if bundle and staged and keys.public_sha256(staged.public_key()) == bundle.facts.public_sha256:
+            if not self.check:
+                self.lineage.drop_pending()
+            return None
+        return remembered
+
+    def _decide(self, bundle: Bundle | None, remembered: Remembered | None) -> Decision:
+        decision = decide(
+            bundle,
+            self.wish,
+            directory=self.access.directory,
+            key_type=self.params["key_type"],
+            now=memories.utc_now(),
+        )
+        if self.params["order"] != "force" or decision.is_due or bundle is None:
+            return decision
+        if remembered is not None:
+            self.warn("order: force is ignored, an order is pending.")
+        elif memories.utc_now() - self._made_at(bundle) < FORCE_MIN_AGE:
+            self.warn("order: force is ignored, the certificate is younger than a day.")
+        else:
+            return replace(decision, reasons=("forced",))
+        return decision
+
+    @staticmethod
+    def _made_at(bundle: Bundle) -> t.Any:
+        from .resources import parse_moment
+
+        return parse_moment(bundle.meta.get("made_at")) or bundle.facts.not_before
+
+    def _act(self, decision: Decision, remembered: Remembered | None) -> dict[str, t.Any]:
+        """Go on with the pending order, or order what is due; give the return values of what was done."""
+        if remembered is not None:
+            unfit = self._unfit(remembered)
+            if unfit:
+                self.warn(f"The pending order {remembered.order_uri} is {unfit} and is not used.")
+                remembered = None
+        may_order = decision.is_due and self.params["order"] != "never"
+        if self.params["order"] == "never" and self.params["stop_after"] == "order":
+            return {"phase": "idle", "done": remembered is None}
+        if remembered is None and not may_order:
+            return {"phase": "idle"}
+        if remembered is None and self.check:
+            return {"phase": "idle", "changed": True}
+        return self._go_on(remembered, may_order=may_order)
+
+    def _unfit(self, remembered: Remembered) -> str | None:
+        if remembered.directory != self.access.directory:
+            return f"of another directory, {remembered.directory}"
+        if not remembered.is_for(self.wish.names, self.wish.profile):
+            return f"for {', '.join(remembered.identifiers)}"
+        return None
+
+    def _go_on(self, remembered: Remembered | None, *, may_order: bool) -> dict[str, t.Any]:
+        from .issue import Issue
+
+        if not self.check:
+            self.lineage.check_writable()
+        state = self.lineage.state()
+        limits = Memory(limited_until=state.get("limited_until"), limited_why=state.get("limited_why"))
+        limits.check_limit(now=memories.utc_now())
+        issue = Issue(self.params, self.access, self.wish, self.lineage, check=self.check, warn=self.warn)
+        return issue.run(remembered, may_order=may_order)
+
+    def _returns(self, decision: Decision, done: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Complete the return values: the certificate in use comes last, read anew from the store."""
+        bundle = self.lineage.current()
+        values: dict[str, t.Any] = {
+            "changed": False,
+            "done": True,
+            "renewed": False,
+            "error": None,
+            "missing_records": [],
+            "problems": [],
+            "records_to_remove": [],
+            "reasons": list(decision.reasons),
+            **NO_ORDER,
+        }
+        values.update(done)
+        values.update(certificate_returns(bundle.chain if bundle else None))
+        values["account_uri"] = self.lineage.state().get("account_uri")
+        values["paths"] = self.lineage.paths()
+        values["renew_at"] = None
+        if bundle is not None:
+            values["renew_at"] = chains.iso(renew_at(bundle.facts.not_before, bundle.facts.not_after))
+        return values

@@ -1,0 +1,237 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one order state machine: from the status that the CA shows to a certificate that was checked.
+
+    pending ──records seen, challenges answered──> ready ──CSR──> processing ──> valid ──downloaded, checked──> issued
+       │ a record is missing: nothing is answered      │ past the deadline: pending, the next run goes on
+       └ waiting_for_dns                               └ validating, issuing
+
+Every run begins where the order stands, so it does not matter which run, or which controller, did the steps before.
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, replace
+
+from .. import _wait
+from .._dns import propagation
+from .._dns.records import DnsRecord
+from .._errors import UserError
+from .._pki import chain as chains
+from .._pki import keys
+from .._pki.csr import make_csr
+from .memory import utc_now
+from .order import OPEN, Placed, Wish, problems_of, read_authorizations, records_for, side_by_side
+from .problems import AcmeProblem, describe_problem
+from .resources import Authorization, Order, order_from, read_order
+
+if t.TYPE_CHECKING:
+    from .._dns.lookup import Resolvers
+    from .session import Session
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How far to go and how long to wait, in seconds; `key` gives the certificate's key, which is on disk by then.
+
+    With `eager` the records are waited for in any case, else only once some server has one of them.
+    """
+
+    wish: Wish
+    key: t.Callable[[], keys.PrivateKey]
+    verify: str
+    resolvers: Resolvers
+    eager: bool
+    propagation_timeout: float
+    validation_timeout: float
+    issuance_timeout: float
+    anchors: t.Sequence[t.Any] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where the order stands now. `chain` is there once it is issued; `missing` while records are waited for."""
+
+    phase: str
+    placed: Placed
+    chain: chains.Chain | None = None
+    missing: tuple[propagation.Missing, ...] = ()
+    warnings: tuple[str, ...] = ()
+    answered: bool = False
+    waited: str | None = None
+
+
+def awaiting_answer(authorizations: t.Iterable[Authorization]) -> list[Authorization]:
+    """Choose the authorizations whose challenge was not answered yet: each is answered once, never while processing."""
+    return [a for a in authorizations if a.status == "pending" and a.challenge("dns-01").status == "pending"]
+
+
+def drive(session: Session, placed: Placed, plan: Plan, *, check: bool = False) -> Outcome:
+    """Take an order as far as it goes. In check mode it only looks: nothing is answered and nothing finalized.
+
+    Raises UserError where the order can never be fulfilled or the certificate must not be used.
+    """
+    outcome = Outcome("validating", placed)
+    if placed.order.status == "pending":
+        outcome = _prove(session, outcome, plan, check=check)
+        if outcome.phase != "validating" or outcome.waited or check:
+            return outcome
+        placed = outcome.placed
+    if check:
+        return replace(outcome, phase="issuing")
+    order = placed.order
+    if order.status in ("ready", "processing"):
+        order = _issue(session, order, plan)
+    outcome = replace(outcome, placed=replace(placed, order=order))
+    if order.status == "invalid":
+        raise order_failed(session, order)
+    if order.status != "valid" or not order.certificate_url:
+        return replace(outcome, phase="issuing", waited=f"the CA is still issuing ({order.status})")
+    return replace(outcome, phase="issued", chain=download(session, order, plan))
+
+
+def _prove(session: Session, outcome: Outcome, plan: Plan, *, check: bool) -> Outcome:
+    """See the records, answer the challenges, wait until the CA has validated them."""
+    placed = outcome.placed
+    open_ones = awaiting_answer(placed.authorizations)
+    records, warnings = records_for(session, open_ones, resolvers=plan.resolvers, with_zones=False)
+    seen = _look_for(records, plan, check=check)
+    outcome = replace(outcome, missing=tuple(seen.missing), warnings=tuple(seen.warnings))
+    if seen.missing:
+        return replace(outcome, phase="waiting_for_dns")
+    if check:
+        return outcome
+    side_by_side(lambda a: _answer(session, a), open_ones, session)
+    order = _await_validation(session, placed.order, plan)
+    outcome = replace(outcome, placed=replace(placed, order=order), answered=bool(open_ones))
+    if order.status == "invalid":
+        raise order_failed(session, order)
+    if order.status == "pending":
+        failed = [a for a in read_authorizations(session, order) if a.status not in ("pending", "valid", "processing")]
+        if failed:
+            raise order_failed(session, order)
+        return replace(outcome, waited="the CA has not validated the names yet")
+    validated = tuple(replace(a, status="valid") for a in placed.authorizations)  # RFC 8555 section 7.1.6: all are
+    return replace(outcome, placed=replace(outcome.placed, authorizations=validated))
+
+
+def _look_for(records: t.Sequence[DnsRecord], plan: Plan, *, check: bool) -> propagation.Seen:
+    seen = propagation.check(records, verify=plan.verify, resolvers=plan.resolvers)
+    if not seen.missing or check or not (plan.eager or seen.any_seen) or plan.propagation_timeout <= 0:
+        return seen
+    return propagation.wait(records, verify=plan.verify, resolvers=plan.resolvers, within=plan.propagation_timeout)
+
+
+def _answer(session: Session, authorization: Authorization) -> None:
+    """Tell the CA to validate. A lost answer is settled by reading: only one still pending is answered again."""
+    from acme import challenges
+
+    from .resources import read_authorization
+    from .transport import LostAnswer
+
+    challenge = authorization.challenge("dns-01")
+    body = challenges.DNS01Response(key_authorization="")  # serialises to {} (RFC 8555 section 7.5.1)
+    for last_try in (False, True):
+        try:
+            session.ask(challenge.url, body, doing=f"validate {authorization.identifier}")
+            return
+        except LostAnswer:
+            now = read_authorization(session, authorization.url)
+            if now.status != "pending" or now.challenge("dns-01").status != "pending":
+                return
+            if last_try:
+                raise
+
+
+def _await_validation(session: Session, order: Order, plan: Plan) -> Order:
+    """Read the order until it is pending no more; Retry-After is obeyed after one quick look."""
+    return _wait.until(
+        lambda: read_order(session, order.url),
+        reached=lambda seen: seen.status != "pending",
+        within=plan.validation_timeout,
+        first=0.3,
+        pause=lambda seen: seen.retry_after,
+    ).last
+
+
+def _issue(session: Session, order: Order, plan: Plan) -> Order:
+    """Send the CSR and wait for the certificate; an order that is still (or again) `ready` gets it again.
+
+    A CA may have lost the request, or say `orderNotReady` although it showed `ready` (certbot #10288).
+    """
+
+    def look() -> Order:
+        seen = read_order(session, order.url)
+        return _send_csr(session, seen, plan) if seen.status == "ready" else seen
+
+    if order.status == "ready":
+        order = _send_csr(session, order, plan)
+    if order.status in ("valid", "invalid"):
+        return order
+    return _wait.until(
+        look,
+        reached=lambda seen: seen.status not in OPEN,
+        within=plan.issuance_timeout,
+        first=0.3,
+        pause=lambda seen: seen.retry_after,
+    ).last
+
+
+def _send_csr(session: Session, order: Order, plan: Plan) -> Order:
+    from acme import messages
+    from cryptography import x509
+
+    from .transport import LostAnswer
+
+    csr = x509.load_der_x509_csr(make_csr(plan.key(), plan.wish.names))
+    try:
+        response = session.ask(order.finalize_url, messages.CertificateRequest(csr=csr), doing="issue the certificate")
+        return order_from(response, order.url)
+    except LostAnswer:
+        return read_order(session, order.url)
+    except AcmeProblem as problem:
+        if problem.type != "orderNotReady":
+            raise
+        return read_order(session, order.url)
+
+
+def download(session: Session, order: Order, plan: Plan) -> chains.Chain:
+    """Fetch the certificate and check it before a byte of it goes anywhere (R35, R36).
+
+    Raises ChainError where key, names, order of the chain or dates are not as they must be.
+    """
+    response = session.ask(order.certificate_url or "", doing="give the certificate")
+    chain = chains.parse_chain(response.content)
+    chains.check_key(chain, keys.public_sha256(plan.key().public_key()))
+    chains.check_exact_names(chain, plan.wish.names)
+    chains.check_links(chain, anchors=plan.anchors)
+    chains.check_dates(chain, now=utc_now())
+    return chain
+
+
+def order_failed(session: Session, order: Order) -> UserError:
+    """Make the error of an order that can never be fulfilled: what the CA said, name by name (R15)."""
+    problems = problems_of(session, order)
+    answer = "; ".join(
+        f"{problem['identifier']['value']}: {describe_problem({**problem, 'identifier': None})}" for problem in problems
+    )
+    return UserError(
+        "The order has failed and cannot be used any more",
+        answer=answer or describe_problem(order.error),
+        remedy="Correct what the CA names; the next run places a new order with new TXT values.",
+        problems=problems or ([dict(order.error)] if order.error else []),
+        order_is_dead=True,
+    )
+
+
+def missing_records_error(outcome: Outcome) -> UserError:
+    """Make the error of records that are not there: name, value and server of each, and that nothing is lost (R30)."""
+    return UserError(
+        " ".join(missing.sentence() for missing in outcome.missing),
+        remedy="Nothing was sent to the CA and the order stays usable: add what is missing, then run again.",
+        missing_records=[missing.returns() for missing in outcome.missing],
+    )

@@ -1,0 +1,198 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One order of one lineage, from the account to the stored certificate; what `converge` does when something is due.
+
+Each step is on disk before the next one begins, so that a run killed anywhere is taken up by the next: the account
+key before the account, the order before its authorizations, the certificate's key before the CA is asked to sign.
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from .._dns import propagation
+from .._dns.lookup import Resolvers
+from .._errors import UserError
+from .._pki import chain as chains
+from .._version import VERSION
+from . import memory as memories
+from .account import create_account, find_account
+from .finalize import Outcome, Plan, drive
+from .memory import Memory, Remembered
+from .options import Access
+from .order import Placed, Wish, awaiting_records, pick_up, place, records_for, remembering_limits
+from .returns import order_returns
+from .session import Session, open_session, trust_anchors
+
+if t.TYPE_CHECKING:
+    from .._dns.records import DnsRecord
+    from .._store.lineage import Lineage
+
+MIN_REMAINING = timedelta(minutes=30)
+"""A person is not sent to the zone for an order that ends sooner; a new one is placed instead."""
+
+
+@dataclass
+class Issue:
+    """The order at work; `run` gives the return values of what was done."""
+
+    params: t.Mapping[str, t.Any]
+    access: Access
+    wish: Wish
+    lineage: Lineage
+    check: bool
+    warn: t.Callable[[str], None]
+
+    def run(self, remembered: Remembered | None, *, may_order: bool) -> dict[str, t.Any]:
+        """Go on with the remembered order, or place one where that is allowed.
+
+        Raises UserError where the CA refuses or the order is dead (it is forgotten then).
+        """
+        with remembering_limits(self._remember_limit):
+            session = self._session(remembered)
+            placed = self._order(session, remembered, may_order=may_order)
+            if placed is None:
+                return {"phase": "idle", "changed": self.check and may_order}
+            resolvers = Resolvers(self.params.get("resolvers") or ())
+            records = self._records(session, placed, resolvers)
+            if not self.check:
+                self.lineage.stage_key(self.params["key_type"])
+            if self.params["stop_after"] == "order" and placed.order.status == "pending":
+                return self._stopped(placed, records, resolvers)
+            return self._finish(session, placed, records, resolvers)
+
+    def _session(self, remembered: Remembered | None) -> Session:
+        """Open a session as the account of the order, of the lineage, or of the key; create it where that is agreed."""
+        state = self.lineage.state()
+        known = state.get("account_uri") if state.get("directory") == self.access.directory else None
+        uri = remembered.account_uri if remembered else self.access.account_uri or known
+        session = open_session(self.access, may_create_key=uri is None and not self.check)
+        if uri:
+            session.use_account(uri)
+        elif session.key_is_new or find_account(session) is None:
+            create_account(
+                session,
+                self.access,
+                contact=self.params.get("contact") or (),
+                terms_agreed=self.params["terms_agreed"],
+            )
+        if not self.check:
+            self._save_state(directory=self.access.directory, account_uri=session.account_uri)
+        return session
+
+    def _order(self, session: Session, remembered: Remembered | None, *, may_order: bool) -> Placed | None:
+        if remembered is not None:
+            placed, why = pick_up(session, remembered, self.wish, renew=False, min_remaining=MIN_REMAINING)
+            keyless = placed and placed.order.status in ("processing", "valid") and not self.lineage.staged_key()
+            if placed is not None and not keyless:
+                return placed
+            self._drop(f"the key of the order {remembered.order_uri} is lost" if keyless else why, may_order=may_order)
+        if self.check or not may_order:
+            return None
+        self.lineage.drop_pending()
+        return place(session, self.wish, remember=self._remember)
+
+    def _drop(self, why: str | None, *, may_order: bool) -> None:
+        """Say that the pending order is of no use; without leave to order, that is an error where one is due."""
+        if self.params["order"] == "never":
+            raise UserError(
+                f"The pending order cannot be finished: {why}", remedy="Order again (order: due, or playbook order)."
+            )
+        self.warn(f"The earlier order is not used: {why}." + (" A new one is placed." if may_order else ""))
+        if not self.check and not may_order:
+            self.lineage.drop_pending()
+
+    def _records(self, session: Session, placed: Placed, resolvers: Resolvers) -> list[DnsRecord]:
+        """Give the records to publish, and remember them with the order so that they can be removed one day."""
+        records, warnings = records_for(session, awaiting_records(placed), resolvers=resolvers)
+        for text in warnings:
+            self.warn(text)
+        remembered = memories.load_memory(self.lineage.order_path, option="store_path").order
+        if records and remembered and not remembered.records and not self.check:
+            self._remember(replace(remembered, records=tuple(record.returns() for record in records)))
+        return records
+
+    def _stopped(self, placed: Placed, records: list[DnsRecord], resolvers: Resolvers) -> dict[str, t.Any]:
+        seen = propagation.check(records, verify=self.params["verify_dns"], resolvers=resolvers)
+        return {
+            "done": False,
+            "changed": not placed.reused,
+            "phase": "waiting_for_dns" if seen.missing else "validating",
+            "missing_records": [missing.returns() for missing in seen.missing],
+            **order_returns(placed, self.wish, records, missing=seen.missing),
+        }
+
+    def _finish(
+        self, session: Session, placed: Placed, records: list[DnsRecord], resolvers: Resolvers
+    ) -> dict[str, t.Any]:
+        try:
+            outcome = drive(session, placed, self._plan(resolvers), check=self.check)
+        except UserError as error:
+            if error.facts.get("order_is_dead") and not self.check:
+                self.lineage.drop_pending()
+            raise
+        for text in outcome.warnings:
+            self.warn(text)
+        if outcome.waited:
+            self.warn(f"The order {outcome.placed.order.url} is not finished: {outcome.waited}; the next run goes on.")
+        values = {
+            "changed": not placed.reused or outcome.answered or (self.check and not outcome.missing),
+            "phase": outcome.phase,
+            "missing_records": [missing.returns() for missing in outcome.missing],
+            **order_returns(outcome.placed, self.wish, records, missing=outcome.missing),
+        }
+        if outcome.chain is not None:
+            values.update(self._store(session, outcome))
+        return values
+
+    def _plan(self, resolvers: Resolvers) -> Plan:
+        return Plan(
+            wish=self.wish,
+            key=lambda: self.lineage.stage_key(self.params["key_type"]),
+            verify=self.params["verify_dns"],
+            resolvers=resolvers,
+            eager=self.params["records_published"],
+            propagation_timeout=self.params["propagation_timeout"],
+            validation_timeout=self.params["validation_timeout"],
+            issuance_timeout=self.params["issuance_timeout"],
+            anchors=trust_anchors(self.access),
+        )
+
+    def _store(self, session: Session, outcome: Outcome) -> dict[str, t.Any]:
+        """Make the certificate the current one; the records of its order may be removed from now on."""
+        chain = t.cast("chains.Chain", outcome.chain)
+        facts = chains.describe(chain.leaf)
+        remembered = memories.load_memory(self.lineage.order_path, option="store_path").order
+        meta = {
+            "directory": self.access.directory,
+            "names": list(self.wish.names),
+            "not_before": chains.iso(facts.not_before),
+            "not_after": chains.iso(facts.not_after),
+            "key_type": facts.key_type,
+            "profile": self.wish.profile,
+            "made_at": chains.iso(memories.utc_now()),
+            "made_by": f"zerotrust.pomerium {VERSION}",
+        }
+        self.lineage.commit(chain, self.lineage.stage_key(facts.key_type), meta, session.key)
+        self._save_state(limited_until=None, limited_why=None)
+        return {
+            "changed": True,
+            "renewed": True,
+            "dns_records": [],
+            "records_to_remove": list(remembered.records) if remembered else [],
+        }
+
+    def _remember(self, order: Remembered) -> None:
+        memories.save_memory(self.lineage.order_path, Memory(order=order))
+
+    def _remember_limit(self, until: datetime, why: str | None) -> None:
+        self._save_state(limited_until=chains.iso(until), limited_why=why)
+
+    def _save_state(self, **values: t.Any) -> None:
+        state = {**self.lineage.state(), **values}
+        self.lineage.save_state({key: value for key, value in state.items() if value is not None})

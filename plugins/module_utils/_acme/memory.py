@@ -1,0 +1,122 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is remembered of an order between two runs: JSON without secrets, good for any controller with the account key.
+
+It is the file at `state_path` and `pending/order.json` of a lineage. Private to this collection.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+
+from .. import _files
+from .._errors import BadInput, UserError
+from .._pki.chain import iso
+from .resources import parse_moment
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """An order that was placed: where, by whom, for what. `records` are the TXT records that were asked for."""
+
+    directory: str
+    account_uri: str
+    order_uri: str
+    identifiers: tuple[str, ...]
+    profile: str | None
+    created: str
+    expires: str | None
+    records: tuple[t.Mapping[str, t.Any], ...] = ()
+
+    def is_for(self, identifiers: t.Iterable[str], profile: str | None) -> bool:
+        """Tell whether it was placed for these names and this profile; the order of names does not matter."""
+        return set(self.identifiers) == set(identifiers) and (self.profile or None) == (profile or None)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The state file: the order, if there is one, and a rate limit that the CA named, if it still holds."""
+
+    order: Remembered | None = None
+    limited_until: str | None = None
+    limited_why: str | None = None
+
+    def check_limit(self, *, now: datetime) -> None:
+        """Refuse to ask the CA before the time that it named. Raises UserError with that time; nothing is sent."""
+        until = parse_moment(self.limited_until)
+        if until is not None and now < until:
+            raise UserError(
+                f"The CA limits requests until {iso(until)}",
+                answer=self.limited_why,
+                remedy="Run again after that time; nothing was sent now.",
+                retry_after=iso(until),
+            )
+
+    def limited(self, until: datetime, why: str | None) -> Memory:
+        """Remember a limit."""
+        return replace(self, limited_until=iso(until), limited_why=why)
+
+
+def load_memory(path: str, *, option: str) -> Memory:
+    """Read the state file; a missing one is empty. Raises BadInput naming `option` where it is damaged."""
+    try:
+        text = _files.read_bytes(path)
+    except FileNotFoundError:
+        return Memory()
+    except OSError as error:
+        raise BadInput(option, path, f"cannot be read ({error.strerror})") from error
+    try:
+        document = json.loads(text.decode())
+        order = document.pop("order", None)
+        if order is not None:
+            order["identifiers"] = tuple(order["identifiers"])
+            order["records"] = tuple(order.get("records") or ())
+            order = Remembered(**order)
+        return Memory(order=order, **document)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadInput(
+            option,
+            path,
+            "the state file is damaged",
+            remedy="Restore it, or remove it: the next run then places a new order.",
+        ) from error
+
+
+def save_memory(path: str, memory: Memory) -> None:
+    """Write the state file, whole or not at all. Raises BadInput where it cannot be written."""
+    try:
+        _files.make_directory(os.path.dirname(os.path.abspath(path)))
+        _files.write_file(path, (json.dumps(asdict(memory), indent=2) + "\n").encode(), mode=0o600)
+    except OSError as error:
+        raise UserError("The state of the order cannot be written", name=path, answer=error.strerror) from error
+
+
+def save_limit(path: str | None, memory: Memory, until: datetime, why: str | None) -> None:
+    """Write a limit that the CA named into the state file, where there is one."""
+    if path is not None:
+        save_memory(path, memory.limited(until, why))
+
+
+def check_writable(path: str, *, option: str) -> None:
+    """Find out that a state file could not be written before an order is placed for it (R39)."""
+    directory = os.path.dirname(os.path.abspath(path))
+    try:
+        _files.make_directory(directory)
+        probe = os.path.join(directory, f".{os.path.basename(path)}.probe")
+        _files.write_file(probe, b"{}\n")
+        os.unlink(probe)
+    except OSError as error:
+        raise BadInput(
+            option, path, f"cannot be written ({error.strerror})", remedy="Free space, or give another path."
+        ) from error
+
+
+def utc_now() -> datetime:
+    """The present moment, aware."""
+    return datetime.now(timezone.utc)

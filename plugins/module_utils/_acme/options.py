@@ -1,0 +1,115 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options that every ACME module shares, and the objects that they become.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from .._errors import BadInput
+
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+"""Filled in where no directory is given at all; not a default of the option, so that a credential can give another."""
+
+SHARED: dict[str, t.Any] = {
+    "acme_directory": {"type": "str"},
+    "account_key_path": {"type": "path", "aliases": ["account_key_src"]},
+    "account_key_content": {"type": "str", "no_log": True},
+    "account_key_passphrase": {"type": "str", "no_log": True},
+    "account_uri": {"type": "str"},
+    "external_account_binding": {
+        "type": "dict",
+        "options": {
+            "kid": {"type": "str", "required": True},
+            "key": {"type": "str", "required": True, "no_log": True},
+            "alg": {"type": "str", "choices": ["HS256", "HS384", "HS512"], "default": "HS256"},
+        },
+    },
+    "ca_path": {"type": "path"},
+    "ca_content": {"type": "str"},
+    "validate_certs": {"type": "bool", "default": True},
+    "request_timeout": {"type": "int", "default": 45},
+}
+
+DNS_CHECK: dict[str, t.Any] = {
+    "verify_dns": {"type": "str", "choices": ["authoritative", "recursive", "none"], "default": "authoritative"},
+    "resolvers": {"type": "list", "elements": "str"},
+}
+
+TIMEOUTS: dict[str, t.Any] = {
+    "propagation_timeout": {"type": "int", "default": 120},
+    "validation_timeout": {"type": "int", "default": 300},
+    "issuance_timeout": {"type": "int", "default": 300},
+}
+
+
+def acme_spec(
+    *groups: dict[str, t.Any],
+    mutually_exclusive: t.Sequence[t.Sequence[str]] = (),
+    required_one_of: t.Sequence[t.Sequence[str]] = (),
+    **own: t.Any,
+) -> dict[str, t.Any]:
+    """Give AnsibleModule's keyword arguments for a module with the shared options, option groups, and its own."""
+    spec: dict[str, t.Any] = dict(SHARED)
+    for group in groups:
+        spec.update(group)
+    spec.update(own)
+    exclusive = [["account_key_path", "account_key_content"], ["ca_path", "ca_content"]]
+    return {
+        "argument_spec": spec,
+        "mutually_exclusive": exclusive + [list(group) for group in mutually_exclusive],
+        "required_one_of": [["account_key_path", "account_key_content"]] + [list(group) for group in required_one_of],
+    }
+
+
+@dataclass(frozen=True)
+class Binding:
+    """External account binding (RFC 8555 section 7.3.4); `key` is the MAC key in base64url, padded or not."""
+
+    kid: str
+    key: str
+    alg: str
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach the CA and as whom, checked; the key itself is read by `session.load_account_key`."""
+
+    directory: str
+    key_path: str | None
+    key_content: str | None
+    passphrase: str | None
+    account_uri: str | None
+    binding: Binding | None
+    ca_path: str | None
+    ca_content: str | None
+    validate_certs: bool
+    request_timeout: int
+
+
+def access_from(params: t.Mapping[str, t.Any]) -> Access:
+    """Read the shared options. Raises BadInput where one is malformed."""
+    directory = params.get("acme_directory") or LETS_ENCRYPT
+    if not directory.startswith("https://"):
+        raise BadInput(
+            "acme_directory", directory, "not an https:// URL", remedy=f"Give the CA's directory, like {LETS_ENCRYPT}."
+        )
+    binding = params.get("external_account_binding")
+    return Access(
+        directory=directory,
+        key_path=params.get("account_key_path"),
+        key_content=params.get("account_key_content"),
+        passphrase=params.get("account_key_passphrase"),
+        account_uri=params.get("account_uri"),
+        binding=None if not binding else Binding(binding["kid"], binding["key"], binding["alg"]),
+        ca_path=params.get("ca_path"),
+        ca_content=params.get("ca_content"),
+        validate_certs=params["validate_certs"],
+        request_timeout=params["request_timeout"],
+    )

@@ -1,0 +1,154 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Order, authorization and challenge as the CA shows them (RFC 8555 section 7.1), read leniently from its JSON.
+
+The `acme` library's own classes are not used for reading: they refuse statuses and identifiers that CAs do send, and
+re-encode tokens, which changes the key authorization (notes/acme.md 2.4 T5, T8, T16). Private to this collection.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import typing as t
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from .._errors import UserError
+
+if t.TYPE_CHECKING:
+    from .session import Session
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]+\Z")
+
+
+def parse_moment(text: str | None) -> datetime | None:
+    """Read an RFC 3339 time stamp as aware UTC; None stays None, and so does what is none."""
+    match = re.match(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z", (text or "").strip())
+    if match is None:
+        return None
+    zone = "+00:00" if match.group(3) in "Zz" else match.group(3)
+    return datetime.fromisoformat(f"{match.group(1)}T{match.group(2)}{zone}").astimezone(timezone.utc)
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One way to prove control. `token` is the raw text of the JSON."""
+
+    type: str
+    url: str
+    status: str
+    token: str
+    error: t.Mapping[str, t.Any] | None
+
+
+@dataclass(frozen=True)
+class Authorization:
+    """The CA's question whether this account controls `name` (never with `*.`; see `is_wildcard`)."""
+
+    url: str
+    name: str
+    is_wildcard: bool
+    status: str
+    expires: datetime | None
+    challenges: tuple[Challenge, ...]
+
+    @property
+    def identifier(self) -> str:
+        """The name as it was ordered."""
+        return f"*.{self.name}" if self.is_wildcard else self.name
+
+    def challenge(self, kind: str) -> Challenge:
+        """Find the challenge of this type. Raises UserError naming the types that the CA offers instead (R48)."""
+        for challenge in self.challenges:
+            if challenge.type == kind:
+                return challenge
+        offered = ", ".join(sorted(challenge.type for challenge in self.challenges)) or "none"
+        raise UserError(
+            f"The CA offers no {kind} challenge",
+            name=self.identifier,
+            answer=f"offered are: {offered}",
+            remedy="Use a CA that validates by DNS; wildcards need it.",
+        )
+
+    def problem(self) -> dict[str, t.Any] | None:
+        """Give the problem document of the challenge that failed, with the name it is about."""
+        for challenge in self.challenges:
+            if challenge.error:
+                return {"identifier": {"type": "dns", "value": self.identifier}, **challenge.error}
+        return None
+
+
+@dataclass(frozen=True)
+class Order:
+    """An order; `retry_after` is the pause in seconds that the CA asked for with this answer."""
+
+    url: str
+    status: str
+    expires: datetime | None
+    identifiers: tuple[str, ...]
+    authorization_urls: tuple[str, ...]
+    finalize_url: str
+    certificate_url: str | None
+    error: t.Mapping[str, t.Any] | None
+    retry_after: float | None
+
+
+def read_order(session: Session, url: str) -> Order:
+    """Ask the CA how an order stands. Raises AcmeProblem (`is_gone` where it knows no such order of this account)."""
+    return order_from(session.ask(url, doing="show the order"), url)
+
+
+def order_from(response: t.Any, url: str) -> Order:
+    """Read an order from the CA's answer."""
+    from .transport import retry_after_seconds
+
+    document = response.json()
+    return Order(
+        url=url,
+        status=document.get("status", "pending"),
+        expires=parse_moment(document.get("expires")),
+        identifiers=tuple(item["value"].lower() for item in document.get("identifiers") or ()),
+        authorization_urls=tuple(document.get("authorizations") or ()),
+        finalize_url=document.get("finalize", ""),
+        certificate_url=document.get("certificate"),
+        error=document.get("error") or None,
+        retry_after=retry_after_seconds(response),
+    )
+
+
+def read_authorization(session: Session, url: str) -> Authorization:
+    """Ask the CA how an authorization stands."""
+    document = session.ask(url, doing="show an authorization").json()
+    name = document["identifier"]["value"].lower()
+    return Authorization(
+        url=url,
+        name=name[2:] if name.startswith("*.") else name,
+        is_wildcard=bool(document.get("wildcard")) or name.startswith("*."),
+        status=document.get("status", "pending"),
+        expires=parse_moment(document.get("expires")),
+        challenges=tuple(
+            Challenge(
+                type=item.get("type", ""),
+                url=item.get("url", ""),
+                status=item.get("status", "pending"),
+                token=item.get("token", ""),
+                error=item.get("error") or None,
+            )
+            for item in document.get("challenges") or ()
+        ),
+    )
+
+
+def dns_value(session: Session, challenge: Challenge) -> str:
+    """Compute the TXT value of a dns-01 challenge (RFC 8555 section 8.4) from its raw token.
+
+    Raises UserError for a token that is no base64url (RFC 8555 section 8.3).
+    """
+    if not _TOKEN.match(challenge.token):
+        raise UserError("The CA sent a malformed challenge token", name=challenge.url, remedy="Order again.")
+    digest = hashlib.sha256(f"{challenge.token}.{session.thumbprint}".encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,0 +1,139 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""TXT records that prove control: one per name, as a playbook gets them and as a person pastes them into a zone.
+
+Pure functions over text; nothing here asks DNS. Private to this collection.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+
+TTL_SECONDS = 300
+"""Short enough that a mistyped value is gone from caches soon; a few providers take nothing below it."""
+
+_BARE = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
+
+
+@dataclass(frozen=True)
+class DnsRecord:
+    """One TXT record set: all `entries` live together at `name`, the name that is really written.
+
+    `name` ends with a dot; `zone` does not, and `record` is `name` relative to it (`@` where they are equal), both as
+    DNS modules want them, both None where the zone is not known.
+    """
+
+    name: str
+    entries: tuple[str, ...]
+    identifiers: tuple[str, ...]
+    zone: str | None = None
+    record: str | None = None
+    type: str = "TXT"
+    ttl: int = TTL_SECONDS
+
+    def returns(self) -> dict[str, t.Any]:
+        """Give the record as the dict that modules return, with lists."""
+        return {**asdict(self), "entries": list(self.entries), "identifiers": list(self.identifiers)}
+
+
+def absolute(name: str) -> str:
+    """Write a DNS name in the one form used as a key: lower case, with the trailing dot."""
+    return name.lower().rstrip(".") + "."
+
+
+def relative(name: str, *, zone: str) -> str | None:
+    """Give `name` relative to `zone`: `@` for the zone itself, None where the name does not lie in the zone."""
+    bare, apex = absolute(name)[:-1], absolute(zone)[:-1]
+    if bare == apex:
+        return "@"
+    return bare[: -len(apex) - 1] if bare.endswith("." + apex) else None
+
+
+def merge(
+    values: t.Iterable[tuple[str, str, str]],
+    *,
+    zones: t.Mapping[str, str | None] | None = None,
+    ttl: int = TTL_SECONDS,
+) -> list[DnsRecord]:
+    """Make one record per name from (name to write, TXT value, identifier) triples, sorted by name.
+
+    Apex and wildcard have one name and two values (RFC 8555 section 8.4), so entries are a set: unique and sorted, the
+    same for every run. `zones` maps names in the form of `absolute` to their zones (`Resolvers.zones_of` makes it); a
+    name it does not know, or whose zone does not hold it, has no zone.
+    """
+    entries: dict[str, set[str]] = {}
+    identifiers: dict[str, set[str]] = {}
+    for given, value, identifier in values:
+        name = absolute(given)
+        entries.setdefault(name, set()).add(value)
+        identifiers.setdefault(name, set()).add(identifier)
+    records = []
+    for name in sorted(entries):
+        zone = (zones or {}).get(name)
+        record = relative(name, zone=zone) if zone else None
+        records.append(
+            DnsRecord(
+                name=name,
+                entries=tuple(sorted(entries[name])),
+                identifiers=tuple(sorted(identifiers[name])),
+                zone=absolute(zone)[:-1] if zone and record else None,
+                record=record,
+                ttl=ttl,
+            )
+        )
+    return records
+
+
+def zone_text(value: str) -> str:
+    """Write a TXT value as a zone file holds it (RFC 1035 section 5.1), in parts of at most 255 octets.
+
+    Bare where no character needs quotes: Ansible prints a quote as `\\"`, which cannot be pasted into a zone.
+    """
+    if _BARE.match(value):
+        return value
+    octets = value.encode()
+    parts = [octets[start : start + 255].decode("latin-1") for start in range(0, len(octets), 255)] or [""]
+    return " ".join(f'"{"".join(_escaped(octet) for octet in part)}"' for part in parts)
+
+
+def _escaped(octet: str) -> str:
+    if octet in '"\\':
+        return "\\" + octet
+    return octet if " " <= octet <= "~" else f"\\{ord(octet):03d}"
+
+
+def zone_lines(records: t.Iterable[DnsRecord]) -> list[str]:
+    """Write one line per value, `NAME  300  IN  TXT  VALUE`, that can go into a zone file unchanged.
+
+    Not indented: a line that begins with blanks means "same name as above" there.
+    """
+    return [
+        f"{record.name}  {record.ttl}  IN  {record.type}  {zone_text(entry)}"
+        for record in records
+        for entry in record.entries
+    ]
+
+
+def instructions(records: t.Sequence[DnsRecord], *, valid_until: datetime | None) -> list[str]:
+    """Tell a person what to add and until when, as lines; empty where there is nothing to add.
+
+    `valid_until` is the moment at which the order or the first of its authorizations ends (aware, any time zone), None
+    where the CA names none.
+    """
+    if not records:
+        return []
+    until = ""
+    if valid_until is not None:
+        until = f" (order valid until {valid_until.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC)"
+    lines = [f"Add these TXT records, then run this again{until}:", *zone_lines(records)]
+    shared = [len(record.entries) for record in records if len(record.entries) > 1]
+    if shared == [2]:
+        lines.append("Both values belong at one name: add the second, do not replace the first.")
+    elif shared:
+        lines.append("All values of one name belong there together: add each, replace none.")
+    return lines

@@ -1,0 +1,130 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files that are written whole or not at all, with their final owner and mode before they have a name.
+
+A reader sees the old content or the new one; after a crash as well, since file and directory are fsynced. Links are
+not followed when writing. `module_utils.basic`'s atomic_move is not used: ANSIBLE_UNSAFE_WRITES (set in AWX's
+containers) turns it into a plain write. Standard library of Python 3.8 only. Private to this collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+import typing as t
+
+Owner = t.Tuple[int, int]
+"""uid and gid; -1 leaves one as it is."""
+
+
+def read_bytes(path: str) -> bytes:
+    """Read a whole file."""
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory last: a rename is only on disk when its directory is."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: str, data: bytes, *, mode: int = 0o600, owner: Owner | None = None) -> None:
+    """Replace `path` by `data` with one rename; what is there before that is 0600 and has another name."""
+    write_together({path: (data, mode)}, owner=owner)
+
+
+def write_together(files: t.Mapping[str, tuple[bytes, int]], *, owner: Owner | None = None) -> None:
+    """Replace several files (path: data and mode): all are written beside first, then renamed back to back.
+
+    What can fail for want of space or rights fails before the first rename, with every file as it was.
+    """
+    staged: dict[str, str] = {}
+    try:
+        for path, (data, mode) in files.items():
+            staged[path] = _write_beside(path, data, mode, owner)
+        for path, temporary in staged.items():
+            os.rename(temporary, path)
+    except BaseException:
+        for temporary in staged.values():
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise
+    for directory in {os.path.dirname(path) or "." for path in files}:
+        sync_directory(directory)
+
+
+def _write_beside(path: str, data: bytes, mode: int, owner: Owner | None) -> str:
+    """Write a file with a name of its own in the same directory, fsynced, with its final owner and mode."""
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=f".{os.path.basename(path)}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            if owner is not None:
+                os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    return temporary
+
+
+def make_directory(path: str, *, mode: int = 0o700, owner: Owner | None = None) -> None:
+    """Make a directory and its parents where they are missing; one that exists keeps its owner and mode."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path.rstrip("/")) or "."
+    make_directory(parent, mode=mode, owner=owner)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        return
+    if owner is not None:
+        os.chown(path, *owner)
+    os.chmod(path, mode)
+    sync_directory(parent)
+
+
+def point_link(link: str, target: str) -> None:
+    """Make `link` a symbolic link to `target` (relative to its directory) with one rename."""
+    directory = os.path.dirname(link)
+    temporary = os.path.join(directory, f".{os.path.basename(link)}.{os.getpid()}")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.symlink(target, temporary)
+    os.rename(temporary, link)
+    sync_directory(directory)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory and what is in it, without following links; missing is fine."""
+    try:
+        entries = list(os.scandir(path))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            remove_tree(entry.path)
+        else:
+            os.unlink(entry.path)
+    os.rmdir(path)
+
+
+def has_mode(path: str, mode: int, owner: Owner | None = None) -> bool:
+    """Tell whether a file (or directory) has just this mode and, where given, this owner."""
+    found = os.stat(path)
+    if stat.S_IMODE(found.st_mode) != mode:
+        return False
+    if owner is None:
+        return True
+    return all(wanted in (-1, actual) for wanted, actual in zip(owner, (found.st_uid, found.st_gid)))

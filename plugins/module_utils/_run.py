@@ -1,0 +1,67 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The border to Ansible: the only file that knows AnsibleModule.
+
+A module file gives its argument spec and one function `work(params, check=, warn=)` that returns what the module
+returns. A UserError becomes `fail_json` with its facts; any other exception is a bug and keeps its traceback.
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ._errors import UserError
+from ._given import without_empty
+
+Work = t.Callable[..., t.Dict[str, t.Any]]
+
+LIBRARIES = {
+    "acme": "acme >= 4.0",
+    "cryptography": "cryptography >= 43",
+    "dns": "dnspython >= 2.6",
+    "idna": "idna >= 3.4",
+}
+"""Importable name and what to install for it."""
+
+
+class _Module(AnsibleModule):
+    """AnsibleModule to which an option given as `''` or null counts as not given.
+
+    AWX passes every input of a credential, also the empty ones, and with core >= 2.19 turns `''` into null.
+    """
+
+    def _load_params(self) -> None:
+        super()._load_params()  # type: ignore[no-untyped-call]
+        self.params = without_empty(self.params, self.argument_spec)
+
+
+def run(
+    spec: dict[str, t.Any], work: Work, *, needs: t.Sequence[str] = (), python: tuple[int, int] = (3, 10)
+) -> t.NoReturn:
+    """Run a module: check Python and libraries (without importing them), do the work, hand over the result.
+
+    `spec` holds AnsibleModule's keyword arguments, `needs` importable names out of LIBRARIES.
+    """
+    module = _Module(supports_check_mode=True, **spec)  # type: ignore[no-untyped-call]
+    if sys.version_info < python:
+        module.fail_json(
+            msg=f"This module needs Python >= {python[0]}.{python[1]}, but {sys.executable} is "
+            f"{sys.version_info[0]}.{sys.version_info[1]}. Set ansible_python_interpreter to a newer one, or build an "
+            "execution environment with one (the collection brings meta/execution-environment.yml)."
+        )
+    for name in needs:
+        if importlib.util.find_spec(name) is None:
+            module.fail_json(msg=missing_required_lib(LIBRARIES[name]))
+    try:
+        result = work(module.params, check=module.check_mode, warn=module.warn)
+    except UserError as error:
+        module.fail_json(msg=str(error), **error.facts)
+    module.exit_json(**result)
+    raise AssertionError("exit_json returned")
