@@ -1,0 +1,50 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of `pomerium_certificate`: read the sources, check them, install by `pomerium_bundle`."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from datetime import datetime, timezone
+
+from ..module_utils._host.options import CERTIFICATE
+from ..plugin_utils._action import PomeriumAction
+from ..plugin_utils._bundle import Bundle, Sources, make_bundle
+from ..plugin_utils._install import Install
+from ..plugin_utils._outcome import would_install
+from ..plugin_utils._remote import Host
+
+
+class ActionModule(PomeriumAction):
+    SPEC = CERTIFICATE
+
+    def work(self, options: dict[str, t.Any], host: Host) -> dict[str, t.Any]:
+        missing = [path for path in self._paths(options) if not os.path.exists(path)]
+        if self.is_check and missing:
+            return would_install(f"{', '.join(missing)} does not exist yet")
+        install = Install(options, host, self._bundle(options))
+        return install.run(check=self.is_check).returns(diff=bool(self._task.diff))
+
+    def _paths(self, options: t.Mapping[str, t.Any]) -> list[str]:
+        kinds = ("fullchain", "private_key", "authority")
+        return [self.source_path(options[f"{kind}_src"]) for kind in kinds if options.get(f"{kind}_src")]
+
+    def _bundle(self, options: t.Mapping[str, t.Any]) -> Bundle:
+        sources = Sources(
+            fullchain=self.source(options, "fullchain") or b"",
+            private_key=self.source(options, "private_key") or b"",
+            authority=self.source(options, "authority"),
+            meta=self._beside(options, "meta.json"),
+            signature=self._beside(options, "meta.sig"),
+        )
+        return make_bundle(sources, expect_names=options["expect_names"], now=datetime.now(timezone.utc))
+
+    def _beside(self, options: t.Mapping[str, t.Any], name: str) -> bytes | None:
+        """Read what the store keeps beside a chain: where it comes from, and the signature over that."""
+        if not options.get("fullchain_src"):
+            return None
+        path = os.path.join(os.path.dirname(self.source_path(options["fullchain_src"])), name)
+        return self.read(path, option="fullchain_src") if os.path.isfile(path) else None

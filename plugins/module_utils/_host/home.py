@@ -1,0 +1,137 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where a bundle may lie on a host, whose it is, and one installer at a time.
+
+Standard library of Python 3.8 only. Private to this collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import grp
+import os
+import pwd
+import stat
+import typing as t
+
+from .. import _files
+from .._errors import BadInput, UserError
+from .._wait import until
+from .process import Process
+
+
+def check_directory(directory: str) -> None:
+    """Refuse a directory that somebody else could replace under our hands: every directory above it (and it, where it
+    exists) belongs to root or to us and is not writable by others, save with the sticky bit; itself is no link."""
+    if not os.path.isabs(directory) or os.path.normpath(directory) != directory.rstrip("/"):
+        raise BadInput("directory", directory, "not an absolute, plain path")
+    if os.path.islink(directory.rstrip("/")):
+        raise BadInput("directory", directory, "a symbolic link, and links are not followed", remedy=_ELSEWHERE)
+    paths = set(_prefixes(directory)) | set(_prefixes(os.path.realpath(directory)))
+    for path in sorted(paths):
+        with contextlib.suppress(FileNotFoundError):
+            found = os.lstat(path)
+            if not stat.S_ISLNK(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+                raise BadInput("directory", directory, f"{path} is not a directory", remedy=_ELSEWHERE)
+            why = _weakness(found)
+            if why:
+                raise BadInput("directory", directory, f"{path} {why}", remedy=_ELSEWHERE)
+
+
+_ELSEWHERE = "Choose one below root's own directories, like /etc/pomerium-tls (/etc/pomerium belongs to Pomerium)."
+
+
+def _prefixes(path: str) -> t.Iterator[str]:
+    while True:
+        yield path
+        parent = os.path.dirname(path)
+        if parent == path:
+            return
+        path = parent
+
+
+def _weakness(found: os.stat_result) -> str | None:
+    if found.st_uid not in (0, os.geteuid()):
+        return f"belongs to {_user_name(found.st_uid)}, who could replace what root writes there"
+    if stat.S_ISLNK(found.st_mode) or found.st_mode & stat.S_ISVTX:
+        return None
+    if found.st_mode & stat.S_IWOTH:
+        return "is writable by everybody"
+    if found.st_mode & stat.S_IWGRP and found.st_gid not in (0, os.getegid()):
+        return f"is writable by the group {found.st_gid}"
+    return None
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def choose_owner(owner: str | None, group: str | None, process: Process) -> _files.Owner:
+    """Choose uid and gid of what is installed: root (or whoever installs), and the group that Pomerium runs with."""
+    uid = _id("owner", owner, lambda name: pwd.getpwnam(name).pw_uid) if owner else os.geteuid()
+    if group:
+        return uid, _id("group", group, lambda name: grp.getgrnam(name).gr_gid)
+    gid = process.gid
+    if gid is None:
+        with contextlib.suppress(KeyError):
+            gid = grp.getgrnam("pomerium").gr_gid
+    is_ours = os.geteuid() == 0 or gid in (os.getegid(), *os.getgroups())
+    return uid, gid if gid is not None and is_ours else os.getegid()
+
+
+def _id(option: str, name: str, look_up: t.Callable[[str], int]) -> int:
+    if name.isdigit():
+        return int(name)
+    try:
+        return look_up(name)
+    except KeyError:
+        raise BadInput(option, name, "does not exist on this host", remedy="Create it, or name another.") from None
+
+
+def make_home(directory: str, name: str, owner: _files.Owner) -> str:
+    """Make `directory` (open to see, root's own) and our part of it (open to Pomerium's group only)."""
+    check_directory(directory)
+    _files.make_directory(directory, mode=0o755)
+    home = os.path.join(directory, name)
+    _files.make_directory(home, mode=0o750, owner=owner)
+    for path in (home, os.path.join(home, "versions")):
+        if os.path.islink(path):
+            raise UserError("A symbolic link is in the way, and links are not followed", name=path)
+        if os.path.isdir(path) and not _files.has_mode(path, 0o750, owner):
+            os.chown(path, *owner)
+            os.chmod(path, 0o750)
+    return home
+
+
+@contextlib.contextmanager
+def locked(home: str, *, within: float) -> t.Iterator[None]:
+    """Hold the lock of one home, so that two controllers do not interleave. The kernel frees it when we die."""
+    descriptor = os.open(os.path.join(home, ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        if not until(lambda: _is_locked(descriptor), reached=bool, within=within, first=0.0, every=0.2).reached:
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            raise UserError(
+                f"Another run installs here and did not end within {within:g} s",
+                name=home,
+                answer=f"held by process {holder or 'unknown'}",
+                remedy="Wait for it, then run again.",
+            )
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,209 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Everything the controller has to know of a host, in one call that changes nothing and carries no secret.
+
+Standard library of Python 3.8 only. Private to this collection.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import glob
+import hashlib
+import os
+import re
+import ssl
+import stat
+import typing as t
+
+from .. import _files
+from .._errors import BadInput, UserError
+from .._versions import Versions
+from .home import check_directory, choose_owner
+from .probe import Served, Target, probe
+from .process import DEFAULT_CONFIG_PATHS, Process, choose_config_path, find_process
+from .record import read_record
+
+LARGEST_CONFIG = 8 * 1024 * 1024
+_PATH = re.compile(rb"/[^\s\0\"',\[\]{}]+")
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def look(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Look at process, configuration, what is installed and what is served.
+
+    `leaf_sha256` is the leaf that the controller has at hand: it is not sent back where it is met again.
+    """
+    process = find_process(params["service"], config_path=params["config_path"])
+    config_path = choose_config_path(params["config_path"], process)
+    home = os.path.join(params["directory"], params["name"])
+    record = read_record(home)
+    target = choose_target(params, record)
+    served = probe(target) if target is not None else None
+    owner, problem = _ground(params, process)
+    return {
+        "process": {
+            "state": process.state,
+            "unit": process.unit,
+            "pid": process.pid,
+            "environment": process.environment,
+            "config_path": process.config_path,
+        },
+        "config": describe_config(config_path, process),
+        "installed": describe_installed(home, params["leaf_sha256"]),
+        "owner": owner,
+        "problem": problem,
+        "record": record,
+        "served": None if target is None or served is None else report(served, target, params["leaf_sha256"]),
+    }
+
+
+def _ground(params: t.Mapping[str, t.Any], process: Process) -> tuple[list[int], str | None]:
+    """Say whose the files will be, and what speaks against the place (an install refuses it, a report shows it)."""
+    try:
+        check_directory(params["directory"])
+        return list(choose_owner(params["owner"], params["group"], process)), None
+    except BadInput as error:
+        return [-1, -1], str(error)
+
+
+def choose_target(params: t.Mapping[str, t.Any], record: t.Mapping[str, t.Any] | None) -> Target | None:
+    """Choose where to knock: as given, else as proven last; None where neither says or nobody wants to know."""
+    given, is_behind_proxy = params["probe"], params["proxy_protocol"]
+    known = (record or {}).get("probe")
+    known = known if isinstance(known, dict) else {}
+    port = given["port"] or known.get("port")
+    if not given["enabled"] or not port:
+        return None
+    return Target(
+        address=given["address"] or known.get("address") or "127.0.0.1",
+        port=int(port),
+        server_name=given["server_name"] or known.get("server_name"),
+        proxy_protocol=bool(known.get("proxy_protocol") if is_behind_proxy is None else is_behind_proxy),
+    )
+
+
+def report(served: Served, target: Target, known_sha256: str | None = None) -> dict[str, t.Any]:
+    """Put what was served into an answer; the leaf itself only where the controller does not have it."""
+    is_new = served.sha256 is not None and served.sha256 != known_sha256
+    return {
+        "state": served.state,
+        "sha256": served.sha256,
+        "der": base64.b64encode(served.der).decode() if is_new else None,
+        "error": served.error,
+        "address": target.address,
+        "port": target.port,
+        "server_name": target.server_name,
+    }
+
+
+def describe_config(path: str, process: Process) -> dict[str, t.Any]:
+    """Say what the configuration file is: file, missing, link, unreadable or other; and which others are there."""
+    answer: dict[str, t.Any] = {"path": path, "state": "file", "sha256": None, "others": []}
+    try:
+        data = read_config(path)
+    except FileNotFoundError:
+        answer["state"], answer["others"] = "missing", _other_configs(path, process)
+    except PermissionError:
+        answer["state"] = "unreadable"
+    except OSError as error:
+        answer["state"] = "link" if error.errno == errno.ELOOP else "other"
+        if answer["state"] == "link":
+            answer["others"] = [os.path.realpath(path)]
+    else:
+        answer["sha256"] = hashlib.sha256(data).hexdigest()
+    return answer
+
+
+def read_config(path: str) -> bytes:
+    """Read the configuration; a link, a device or something enormous is refused with an OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_CONFIG:
+            raise OSError(errno.EINVAL, "no plain file of a sensible size", path)
+        return file.read()
+
+
+def _other_configs(path: str, process: Process) -> list[str]:
+    """Name the files that could be meant instead of a missing configuration."""
+    candidates = [process.config_path or "", *DEFAULT_CONFIG_PATHS]
+    for folder in (os.path.dirname(path), "/etc/pomerium"):
+        candidates += sorted(glob.glob(os.path.join(glob.escape(folder), "*.y*ml")))
+    found = [candidate for candidate in candidates if candidate and candidate != path and os.path.isfile(candidate)]
+    return list(dict.fromkeys(found))[:20]
+
+
+def describe_installed(home: str, known_sha256: str | None) -> dict[str, t.Any]:
+    """Say which version is current, and digest, mode and owner of each of its files; its leaf where it is another."""
+    versions = Versions(home)
+    version = versions.current()
+    files = {}
+    leaf = None
+    if version is not None:
+        for name in sorted(os.listdir(versions.path(version))):
+            path = os.path.join(versions.path(version), name)
+            with contextlib.suppress(OSError):  # one that we may not read is not as it should be
+                data, found = _files.read_bytes(path), os.lstat(path)
+                files[name] = {
+                    "sha256": hashlib.sha256(data).hexdigest(),
+                    "mode": stat.S_IMODE(found.st_mode),
+                    "owner": [found.st_uid, found.st_gid],
+                }
+                if name == "fullchain.pem":
+                    leaf = first_leaf(data)
+    sha256 = hashlib.sha256(leaf).hexdigest() if leaf else None
+    is_new = leaf is not None and sha256 != known_sha256
+    return {
+        "version": version,
+        "files": files,
+        "sha256": sha256,
+        "der": base64.b64encode(leaf or b"").decode() if is_new else None,
+    }
+
+
+def first_leaf(pem: bytes) -> bytes | None:
+    """Give the DER of the first certificate in PEM, or None."""
+    match = _CERTIFICATE.search(pem)
+    if match is None:
+        return None
+    try:
+        return ssl.PEM_cert_to_DER_cert(match.group().decode("ascii") + "\n")
+    except ValueError:
+        return None
+
+
+def read(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Give the configuration's text, and what stands in the files that it names (certificates only, no key).
+
+    The controller reads the YAML, this host does not: so all that looks like a path is looked up, and `paths` are
+    those that the controller asks for by name where that was not enough.
+    """
+    path = params["config_path"]
+    try:
+        data = read_config(path)
+    except OSError as error:
+        raise UserError("The configuration cannot be read", name=path, answer=error.strerror) from error
+    guessed = {match.group().decode("utf-8", "replace") for match in _PATH.finditer(data)}
+    return {
+        "config_text": base64.b64encode(data).decode(),
+        "config_sha256": hashlib.sha256(data).hexdigest(),
+        "paths": {name: _certificates(name) for name in sorted(guessed | set(params["paths"] or ()))},
+    }
+
+
+def _certificates(path: str) -> str | None:
+    """Give the certificates in a file as PEM ('' where it has none), or None where there is no such file."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode) or os.stat(path).st_size > LARGEST_CONFIG:
+            return ""
+        found = _CERTIFICATE.findall(_files.read_bytes(path))
+        return "\n".join(block.decode("ascii", "replace") for block in found)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        return ""

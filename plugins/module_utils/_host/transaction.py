@@ -1,0 +1,226 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One transaction on a host: a bundle and the configuration that names it, proven by handshake or rolled back.
+
+Write the version, verify the pair, switch `current` by one rename, replace the configuration, prove. Up to the switch
+nothing that Pomerium reads was touched; from the switch on the signals of a closing connection are ignored, since it
+may run through this very Pomerium. Killed anywhere, the host has the old set or the new one, complete, and the next
+run goes on.
+Standard library of Python 3.8 only. Private to this collection.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import signal
+import ssl
+import time
+import typing as t
+
+from .. import _files
+from .._errors import UserError
+from .._versions import Content, Versions
+from .home import check_directory, choose_owner, locked, make_home
+from .look import choose_target, read_config, report
+from .probe import Served, Target
+from .process import find_process
+from .prove import Proof, Prover
+from .record import write_record
+
+LOCK_SECONDS = 60.0
+
+
+def apply(params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> dict[str, t.Any]:
+    """Install. `stale: true` and nothing done where the configuration is not the one that the controller read."""
+    check_directory(params["directory"])
+    process = find_process(params["service"], config_path=params["config_path"])
+    owner = choose_owner(params["owner"], params["group"], process)
+    home = make_home(params["directory"], params["name"], owner)
+    with locked(home, within=LOCK_SECONDS):
+        target = choose_target(params, None)
+        prover = Prover(
+            process,
+            target or Target("127.0.0.1", 443),
+            reload=params["reload"],
+            within=float(params["probe"]["timeout"]),
+        )
+        transaction = _Transaction(params, home, owner, prover, target)
+        if not transaction.is_current_config():
+            return {"changed": False, "stale": True}
+        result = transaction.run()
+        for path in transaction.leftovers:
+            warn(f"{path} could not be removed.")
+        return result
+
+
+class _Transaction:
+    def __init__(
+        self,
+        params: t.Mapping[str, t.Any],
+        home: str,
+        owner: _files.Owner,
+        prover: Prover,
+        target: Target | None,
+    ) -> None:
+        self._params = params
+        self._home = home
+        self._prover = prover
+        self._target = target
+        self._versions = Versions(home, owner=owner, directory_mode=0o750)
+        self._before_version = self._versions.current()
+        self._before_config: bytes | None = None
+        self._config_path: str = params["config_path"]
+        self._backup: str | None = None
+        self.leftovers: list[str] = []
+
+    def is_current_config(self) -> bool:
+        """Tell whether the configuration is still what the controller's decision stands on."""
+        wanted = self._params["config_sha256"]
+        if not wanted:  # it has no say in this install
+            return True
+        with contextlib.suppress(OSError):
+            self._before_config = read_config(self._config_path)
+        return self._before_config is not None and hashlib.sha256(self._before_config).hexdigest() == wanted
+
+    def run(self) -> dict[str, t.Any]:
+        known = set(self._versions.names())
+        version = self._write_version()
+        with _signals_ignored():
+            before = self._prover.look() if self._target is not None else Served("unknown")
+            try:
+                self._versions.switch(version)
+                self._replace_config()
+                proof = self._prove(before)
+            except OSError as error:
+                self._roll_back(before, version, known, answer=f"{error.filename or ''}: {error.strerror}")
+            if not self._is_accepted(proof, before):
+                self._roll_back(before, version, known, proof=proof)
+            return self._commit(version, proof)
+
+    def _write_version(self) -> str:
+        """Write the files where nothing reads them yet, and let OpenSSL say that the key fits the certificate."""
+        files = {
+            file["name"]: Content(base64.b64decode(file["content"]), int(file["mode"], 8))
+            for file in self._params["files"]
+        }
+        known = set(self._versions.names())
+        version = self._versions.add(self._params["version"], files)
+        directory = self._versions.path(version)
+        try:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(os.path.join(directory, "fullchain.pem"), os.path.join(directory, "privkey.pem"))
+        except ssl.SSLError as error:
+            if version not in known:
+                _files.remove_tree(directory)
+            raise UserError(
+                "This host's OpenSSL refuses the pair", name=directory, answer=error.reason or "unknown reason"
+            ) from error
+        return version
+
+    def _replace_config(self) -> None:
+        text = self._params["config_text"]
+        if text is None or self._before_config is None:
+            return
+        found = os.lstat(self._config_path)
+        mode, owner = found.st_mode & 0o7777, (found.st_uid, found.st_gid)
+        backup = f"{self._config_path}.{time.strftime('%Y-%m-%dT%H%M%SZ', time.gmtime())}~"
+        _files.write_file(backup, self._before_config, mode=mode, owner=owner)
+        self._backup = backup
+        _files.write_file(self._config_path, base64.b64decode(text), mode=mode, owner=owner)
+
+    def _prove(self, before: Served) -> Proof:
+        if self._target is None:
+            return Proof(before, self._prover.apply_unproven())
+        return self._prover.prove(self._params["leaf_sha256"], before)
+
+    def _is_accepted(self, proof: Proof, before: Served) -> bool:
+        """Our leaf is the proof. Where nothing listened before and we started nothing there is nothing to prove, and a
+        leaf that is only shown to those with a client certificate cannot be seen from here."""
+        if self._target is None or proof.served.sha256 == self._params["leaf_sha256"]:
+            return True
+        if proof.reloaded == "start":
+            return False
+        return before.state == proof.served.state and before.state in ("not_listening", "client_certificate_required")
+
+    def _roll_back(
+        self, before: Served, version: str, known: set[str], *, proof: Proof | None = None, answer: str = ""
+    ) -> t.NoReturn:
+        """Put back what was there, prove that it is served, and fail with what was seen."""
+        if self._before_version is not None:
+            self._versions.switch(self._before_version)
+        else:
+            os.unlink(self._versions.link)
+        if self._backup is not None:  # a rename, since the disk may be full
+            os.rename(self._backup, self._config_path)
+            _files.sync_directory(os.path.dirname(self._config_path))
+        restored = self._prover.prove(before.sha256, before) if before.sha256 is not None else Proof(before, "none")
+        if version not in known:
+            with contextlib.suppress(OSError):
+                _files.remove_tree(self._versions.path(version))
+        raise UserError(
+            "Pomerium did not serve the new certificate, and everything was put back"
+            if restored.served.sha256 == before.sha256
+            else "Pomerium did not serve the new certificate; all files were put back, but the old one is not served",
+            name=_shown(self._target),
+            answer=answer or _explain(proof),
+            remedy="Look at Pomerium's log on the host; nothing is left to undo.",
+            rolled_back=True,
+            reloaded=proof.reloaded if proof else "none",
+            served=report(restored.served, self._target) if self._target else None,
+        )
+
+    def _commit(self, version: str, proof: Proof) -> dict[str, t.Any]:
+        record = dict(self._params["record"])
+        config = self._params["config_text"]
+        record["config_path"] = self._config_path
+        if config is None:
+            record["config_sha256"] = self._params["config_sha256"]
+        else:
+            record["config_sha256"] = hashlib.sha256(base64.b64decode(config)).hexdigest()
+        if self._target is not None:
+            record["probe"] = vars(self._target)
+        write_record(self._home, record)
+        try:
+            self._versions.prune(self._params["keep_versions"])
+        except OSError as error:
+            self.leftovers.append(str(error.filename))
+        is_changed = version != self._before_version or config is not None or proof.reloaded != "none"
+        return {
+            "changed": is_changed,
+            "stale": False,
+            "version": version,
+            "previous_version": self._before_version,
+            "reloaded": proof.reloaded,
+            "backup_file": self._backup,
+            "served": report(proof.served, self._target, self._params["leaf_sha256"]) if self._target else None,
+        }
+
+
+def _shown(target: Target | None) -> str | None:
+    return None if target is None else f"{target.server_name or ''} at {target.address}:{target.port}".strip()
+
+
+def _explain(proof: Proof | None) -> str:
+    if proof is None:
+        return "unknown"
+    served = proof.served
+    seen = f"leaf {served.sha256} is served" if served.sha256 else served.state.replace("_", " ")
+    parts = [seen, served.error, f"after {proof.reloaded}" if proof.reloaded != "none" else "", proof.journal]
+    return "; ".join(part for part in parts if part)
+
+
+@contextlib.contextmanager
+def _signals_ignored() -> t.Iterator[None]:
+    """Ignore what a closing SSH connection sends; the SIGTERM of a shutdown too, since the deadline is short."""
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

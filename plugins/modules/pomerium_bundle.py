@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Module pomerium_bundle: the host's half of pomerium_certificate."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pomerium_bundle
+short_description: The host's half of pomerium_certificate (internal)
+version_added: 1.0.0
+author: zerotrust.pomerium contributors (@zerotrust)
+description:
+  - Internal. It is called by the action plugins of M(zerotrust.pomerium.pomerium_certificate) and
+    M(zerotrust.pomerium.pomerium_certificate_info), which check everything before. Use those; options and returns of
+    this one may change at any time.
+  - Needs nothing on the host but Python 3.8 or later.
+extends_documentation_fragment:
+  - zerotrust.pomerium._pomerium
+  - zerotrust.pomerium._pomerium.attributes
+attributes:
+  diff_mode:
+    support: none
+    details: The action plugin shows the differences.
+options:
+  step:
+    description:
+      - V(look) tells everything about the host that is no secret; V(read) gives the configuration's text;
+        V(apply) installs, proves, and rolls back.
+    type: str
+    choices: [look, read, apply]
+    required: true
+  owner:
+    description:
+      - Owner of what is installed.
+    type: str
+  group:
+    description:
+      - Group of what is installed.
+    type: str
+  leaf_sha256:
+    description:
+      - SHA-256 of the leaf (DER, hexadecimal) that the controller has.
+    type: str
+  proxy_protocol:
+    description:
+      - Whether to send a PROXY protocol header first. By default as proven last.
+    type: bool
+  paths:
+    description:
+      - Files of which V(read) gives the certificates, beside those that it finds in the configuration.
+    type: list
+    elements: str
+  version:
+    description:
+      - Name of the version that V(apply) installs.
+    type: str
+  files:
+    description:
+      - The files of the version.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description:
+          - Name of the file.
+        type: str
+        required: true
+      content:
+        description:
+          - Content of the file in base64.
+        type: str
+        required: true
+      mode:
+        description:
+          - Mode of the file, octal.
+        type: str
+        required: true
+  config_sha256:
+    description:
+      - Digest of the configuration on which the decision stands. With another one nothing is done.
+    type: str
+  config_text:
+    description:
+      - The new configuration in base64. Where it is not given the configuration stays as it is.
+    type: str
+  record:
+    description:
+      - What is written beside C(current) once the install is proven.
+    type: dict
+  reload:
+    description:
+      - What may be done to make Pomerium serve the bundle.
+    type: str
+    choices: [auto, signal, restart, none]
+    default: auto
+  keep_versions:
+    description:
+      - How many versions are kept.
+    type: int
+    default: 3
+seealso:
+  - module: zerotrust.pomerium.pomerium_certificate
+    description: The module to use.
+"""
+
+EXAMPLES = r"""
+- name: Use the module whose half this is
+  zerotrust.pomerium.pomerium_certificate:
+    fullchain_src: /srv/certificates/fullchain.pem
+    private_key_src: /srv/certificates/privkey.pem
+"""
+
+RETURN = r"""
+look:
+  description: What was found on the host.
+  returned: with O(step=look)
+  type: dict
+read:
+  description: The configuration's text and the certificates in the files that it names.
+  returned: with O(step=read)
+  type: dict
+applied:
+  description: What was done.
+  returned: with O(step=apply)
+  type: dict
+"""
+
+from ..module_utils._host.options import BUNDLE
+from ..module_utils._host.steps import take_step
+from ..module_utils._run import run
+
+
+def main() -> None:
+    run(BUNDLE, take_step, python=(3, 8))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an install returns: the same keys whether something changed, would change, or was right already.
+
+Private to this collection.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+from ..module_utils._pki.chain import iso
+from ._bundle import Bundle, describe_der
+from ._config import KEYS
+
+if t.TYPE_CHECKING:
+    from ._remote import SeenServed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was found and what is different; `changes` are verb phrases, empty where all is right."""
+
+    bundle: Bundle
+    place: str
+    version: str
+    changes: list[str]
+    keys_before: dict[str, str | None]
+    keys_after: dict[str, str | None]
+    removed: list[str]
+    config_path: str
+    version_before: str | None
+    served: dict[str, t.Any] | None
+    is_done: bool = False
+    reloaded: str = "none"
+    backup_file: str | None = None
+    is_changed: bool | None = None
+
+    def done(self, answer: t.Mapping[str, t.Any], served: dict[str, t.Any] | None) -> Outcome:
+        """Take over what the host did."""
+        own = {**vars(self), "is_done": True, "served": served}
+        own["version"] = str(answer.get("version") or self.version)
+        own["reloaded"] = str(answer.get("reloaded") or "none")
+        own["backup_file"] = answer.get("backup_file")
+        own["is_changed"] = bool(answer.get("changed"))
+        return Outcome(**own)
+
+    def returns(self, *, diff: bool) -> dict[str, t.Any]:
+        """Give the module's return values."""
+        facts = self.bundle.facts
+        result: dict[str, t.Any] = {
+            "changed": bool(self.changes) if self.is_changed is None else self.is_changed,
+            "msg": self._message(),
+            "config_keys": {"before": self.keys_before, "after": self.keys_after},
+            "files": {name[:-4]: f"{self.place}/{name}" for name in self.bundle.files if name.endswith(".pem")},
+            "version": self.version,
+            "served": self.served,
+            "reloaded": self.reloaded,
+            "removed_shadowing": self.removed,
+            "rolled_back": False,
+            "backup_file": self.backup_file,
+            "names": list(facts.names),
+            "not_after": iso(facts.not_after),
+        }
+        if diff:
+            result["diff"] = self._diff()
+        return result
+
+    def _message(self) -> str:
+        if not self.changes and not self.is_changed:
+            return f"installed already: {', '.join(self.bundle.facts.names)} until {iso(self.bundle.facts.not_after)}"
+        if self.is_done:
+            what = self.changes or ["made Pomerium serve it"]
+            return f"done: {'; '.join(what)}; {_served_words(self.served)}"
+        return f"would {'; '.join(self.changes)}"
+
+    def _diff(self) -> dict[str, str]:
+        """Show only lines that we own, so never a secret."""
+        before = [*_lines(self.keys_before), *self.removed, f"# version {self.version_before or 'none'}"]
+        after = [*_lines(self.keys_after), f"# version {self.version}"]
+        return {
+            "before_header": self.config_path,
+            "after_header": self.config_path,
+            "before": "".join(f"{line}\n" for line in before),
+            "after": "".join(f"{line}\n" for line in after),
+        }
+
+
+def _lines(keys: t.Mapping[str, str | None]) -> list[str]:
+    return [f"{key}: {value}" for key, value in keys.items() if value is not None]
+
+
+def _served_words(served: t.Mapping[str, t.Any] | None) -> str:
+    if served is None:
+        return "not proven"
+    where = f"{served['address']}:{served['port']}"
+    return "served" if served["is_ours"] else f"{where} {served['state'].replace('_', ' ')}"
+
+
+def served_returns(served: SeenServed | None, bundle: Bundle | None) -> dict[str, t.Any] | None:
+    """Say what is served as a playbook wants to know it; None where nobody looked."""
+    if served is None:
+        return None
+    is_ours = bundle is not None and served.sha256 == bundle.sha256
+    facts = bundle.facts if bundle is not None and is_ours else describe_der(served.der)
+    return {
+        "state": served.state,
+        "is_ours": is_ours,
+        "address": served.address,
+        "port": served.port,
+        "server_name": served.server_name,
+        "error": served.error,
+        "fingerprint_sha256": served.sha256,
+        "names": list(facts.names) if facts else [],
+        "not_after": iso(facts.not_after) if facts else None,
+        "issuer": facts.issuer if facts else None,
+    }
+
+
+def would_install(what: str) -> dict[str, t.Any]:
+    """Say in check mode that the certificate does not exist yet, with every return there is."""
+    return {
+        "changed": True,
+        "msg": f"would install: {what}",
+        "config_keys": {"before": dict.fromkeys(KEYS), "after": dict.fromkeys(KEYS)},
+        "files": {},
+        "version": None,
+        "served": None,
+        "reloaded": "none",
+        "removed_shadowing": [],
+        "rolled_back": False,
+        "backup_file": None,
+        "names": [],
+        "not_after": None,
+    }

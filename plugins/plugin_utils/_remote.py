@@ -1,0 +1,207 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The host's half, as the controller calls it: one module execution a step, answers taken apart with distrust.
+
+Only what is named here leaves an answer: not `invocation`, not a host's own facts. A call that carries the key or the
+configuration's text tells the connection not to log it, since -vvv would print it. Private to this collection.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import typing as t
+from dataclasses import dataclass
+
+from ..module_utils._errors import UserError
+
+MODULE = "zerotrust.pomerium.pomerium_bundle"
+_FACTS = ("rolled_back", "reloaded", "served")
+
+
+@dataclass(frozen=True)
+class SeenConfig:
+    """The configuration file: `state` is file, missing, link, unreadable or other."""
+
+    path: str
+    state: str
+    sha256: str | None
+    others: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SeenServed:
+    """What a handshake on the host showed; `der` is empty where the leaf is the one that we have at hand."""
+
+    state: str
+    sha256: str | None
+    der: bytes
+    error: str
+    address: str
+    port: int
+    server_name: str | None
+
+
+@dataclass(frozen=True)
+class SeenInstalled:
+    """What `current` holds: for each file its digest, mode and owner."""
+
+    version: str | None
+    files: dict[str, tuple[str, int, tuple[int, ...]]]
+    der: bytes
+
+
+@dataclass(frozen=True)
+class Look:
+    """One host as it is."""
+
+    state: str
+    unit: str | None
+    pid: int | None
+    process_config_path: str | None
+    environment: dict[str, str | None]
+    config: SeenConfig
+    installed: SeenInstalled
+    owner: tuple[int, ...]
+    problem: str | None
+    record: dict[str, t.Any] | None
+    served: SeenServed | None
+
+    @property
+    def is_startable(self) -> bool:
+        """Tell whether Pomerium is down through no operator's wish."""
+        return self.state in ("failed", "never_started")
+
+
+class Host:
+    """The host of this task; `base` are the arguments that every step gets."""
+
+    def __init__(self, action: t.Any, task_vars: dict[str, t.Any], base: t.Mapping[str, t.Any]) -> None:
+        self._action = action
+        self._task_vars = task_vars
+        self._base = dict(base)
+        self.warnings: list[str] = []
+        self.facts: dict[str, t.Any] = {}
+
+    def look(self, **arguments: t.Any) -> Look:
+        """See process, configuration, what is installed and what is served: no secret, no change."""
+        return _understood(_look, self._call("look", is_secret=False, **arguments).get("look"))
+
+    def read(self, **arguments: t.Any) -> tuple[bytes, str, dict[str, str | None]]:
+        """Fetch the configuration's text with its digest, and the certificates in the files that it names."""
+        answer = self._call("read", is_secret=True, **arguments).get("read")
+        return _understood(_read, answer)
+
+    def apply(self, **arguments: t.Any) -> dict[str, t.Any]:
+        """Install; the answer's `stale` says that the configuration was another one and nothing was done."""
+        return _understood(dict, self._call("apply", is_secret=True, **arguments).get("applied"))
+
+    def _call(self, step: str, *, is_secret: bool, **arguments: t.Any) -> dict[str, t.Any]:
+        given = {**self._base, **arguments, "step": step}
+        module_args = {key: value for key, value in given.items() if value is not None}
+        with self._not_logged() if is_secret else contextlib.nullcontext():
+            result = self._action._execute_module(
+                module_name=MODULE, module_args=module_args, task_vars=self._task_vars
+            )
+        key = self._action._discovered_interpreter_key  # handed on, or every task would discover it again
+        if key is not None:
+            self.facts[key] = self._action._discovered_interpreter
+        self.warnings += [str(warning) for warning in result.get("warnings", ()) if isinstance(warning, str)]
+        if result.get("failed"):
+            raise _failure(result)
+        return t.cast("dict[str, t.Any]", result)
+
+    @contextlib.contextmanager
+    def _not_logged(self) -> t.Iterator[None]:
+        """The connection's own context counts; the action's `_play_context` is another object."""
+        context = self._action._connection._play_context
+        before, context.no_log = context.no_log, True
+        try:
+            yield
+        finally:
+            context.no_log = before
+
+
+def _failure(result: t.Mapping[str, t.Any]) -> UserError:
+    """Turn a failed step into our error; one without a word of ours is most often a Python that is too old."""
+    message = str(result.get("msg") or "no answer")
+    facts = {key: result[key] for key in _FACTS if key in result}
+    if "module_stdout" in result:  # it never came as far as to answer
+        last = str(result.get("module_stderr") or "").strip().splitlines()[-1:]
+        return UserError(
+            "The host's half did not run",
+            answer=f"{message.splitlines()[0]} {' '.join(last)}".strip(),
+            remedy="A Pomerium host needs Python >= 3.8; set ansible_python_interpreter where it has several.",
+        )
+    return UserError(message, **facts)
+
+
+T = t.TypeVar("T")
+
+
+def _understood(parse: t.Callable[[t.Any], T], answer: t.Any) -> T:
+    """Take an answer apart; a host that talks nonsense is an error of this host alone."""
+    try:
+        return parse(answer)
+    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+        raise UserError("The host gave an answer that makes no sense", answer=type(error).__name__) from error
+
+
+def _look(answer: t.Any) -> Look:
+    process, config, installed = answer["process"], answer["config"], answer["installed"]
+    files = {
+        str(name): (str(seen["sha256"]), int(seen["mode"]), tuple(int(number) for number in seen["owner"]))
+        for name, seen in installed["files"].items()
+    }
+    return Look(
+        state=str(process["state"]),
+        unit=_text(process["unit"]),
+        pid=None if process["pid"] is None else int(process["pid"]),
+        process_config_path=_text(process["config_path"]),
+        environment={str(name): _text(value) for name, value in process["environment"].items()},
+        config=SeenConfig(
+            path=str(config["path"]),
+            state=str(config["state"]),
+            sha256=_text(config["sha256"]),
+            others=tuple(str(other) for other in config["others"]),
+        ),
+        installed=SeenInstalled(_text(installed["version"]), files, _bytes(installed["der"])),
+        owner=tuple(int(number) for number in answer["owner"]),
+        problem=_text(answer["problem"]),
+        record=None if answer["record"] is None else dict(answer["record"]),
+        served=None if answer["served"] is None else parse_served(answer["served"]),
+    )
+
+
+def parse_served(answer: t.Any) -> SeenServed:
+    """Take apart what a host says that is served."""
+    return SeenServed(
+        state=str(answer["state"]),
+        sha256=_text(answer["sha256"]),
+        der=_bytes(answer["der"]),
+        error=str(answer["error"] or ""),
+        address=str(answer["address"]),
+        port=int(answer["port"]),
+        server_name=_text(answer["server_name"]),
+    )
+
+
+def understood_served(answer: t.Any) -> SeenServed | None:
+    """As `parse_served`, for an answer that may be none, and with nonsense turned into our error."""
+    return None if answer is None else _understood(parse_served, answer)
+
+
+def _read(answer: t.Any) -> tuple[bytes, str, dict[str, str | None]]:
+    paths = {str(path): _text(pem) for path, pem in answer["paths"].items()}
+    return _bytes(answer["config_text"]), str(answer["config_sha256"]), paths
+
+
+def _text(value: t.Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _bytes(value: t.Any) -> bytes:
+    return base64.b64decode(str(value)) if value else b""

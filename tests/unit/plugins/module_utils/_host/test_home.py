@@ -1,0 +1,108 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where a bundle may lie, whose it is, and one installer at a time."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput, UserError
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.home import (
+    check_directory,
+    choose_owner,
+    locked,
+    make_home,
+)
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.process import Process
+
+is_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+def test_a_directory_of_our_own_below_our_own_is_fine(tmp_path: Path) -> None:
+    check_directory(str(tmp_path / "not" / "there" / "yet"))
+
+
+def test_a_parent_that_everybody_may_write_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(BadInput, match="writable by everybody"):
+        check_directory(str(tmp_path / "open" / "tls"))
+
+
+def test_the_sticky_bit_makes_such_a_parent_fine(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o1777)
+    check_directory(str(tmp_path / "open" / "tls"))
+
+
+@is_root
+def test_a_parent_of_another_user_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    os.chown(tmp_path / "etc", 65534, 0)
+    with pytest.raises(BadInput, match=r"etc belongs to \w+, who could replace"):
+        check_directory(str(tmp_path / "etc" / "tls"))
+
+
+@is_root
+def test_a_link_that_another_user_planted_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    os.lchown(tmp_path / "link", 65534, 0)
+    with pytest.raises(BadInput, match="link belongs to"):
+        check_directory(str(tmp_path / "link" / "tls"))
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "tls").symlink_to("real")
+    with pytest.raises(BadInput, match="symbolic link"):
+        check_directory(str(tmp_path / "tls"))
+
+
+@pytest.mark.parametrize("path", ["tls", "/etc/../tmp/tls", "/etc//tls"])
+def test_a_path_that_is_not_plain_is_refused(path: str) -> None:
+    with pytest.raises(BadInput, match="plain path"):
+        check_directory(path)
+
+
+def test_the_home_is_closed_to_others_and_its_parent_is_open(tmp_path: Path) -> None:
+    owner = (os.geteuid(), os.getegid())
+    home = Path(make_home(str(tmp_path / "tls"), "pomerium", owner))
+    assert oct(home.stat().st_mode) == oct(0o40750)
+    assert oct(home.parent.stat().st_mode) == oct(0o40755)
+
+
+def test_a_home_that_was_opened_is_closed_again(tmp_path: Path) -> None:
+    owner = (os.geteuid(), os.getegid())
+    home = Path(make_home(str(tmp_path / "tls"), "pomerium", owner))
+    home.chmod(0o755)
+    make_home(str(tmp_path / "tls"), "pomerium", owner)
+    assert oct(home.stat().st_mode) == oct(0o40750)
+
+
+def test_the_group_is_that_of_the_process_and_the_owner_is_who_installs() -> None:
+    assert choose_owner(None, None, Process("running", gid=os.getegid())) == (os.geteuid(), os.getegid())
+
+
+@pytest.mark.parametrize(("option", "who"), [("owner", ("nobody_of_that_name", None)), ("group", (None, "no_such"))])
+def test_an_owner_that_does_not_exist_is_named(option: str, who: t.Any) -> None:
+    with pytest.raises(BadInput, match=f"{option} .*does not exist on this host"):
+        choose_owner(*who, Process())
+
+
+def test_numbers_are_taken_as_they_are() -> None:
+    assert choose_owner("12", "65532", Process()) == (12, 65532)
+
+
+def test_a_second_installer_waits_and_then_names_the_first(tmp_path: Path) -> None:
+    with locked(str(tmp_path), within=1):
+        second = locked(str(tmp_path), within=0.3)
+        with pytest.raises(UserError, match=f"held by process {os.getpid()}"):
+            second.__enter__()
+    with locked(str(tmp_path), within=0.1):
+        pass
