@@ -1,0 +1,223 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The whole lab on loopback: an ACME CA, DNS with a zone, and hosts with Pomerium, with Ansible set up to use them.
+
+`make demo`, `make lab` and the integration tests use this same class. By hand, `python tests/lab/lab.py` starts one,
+says what to type, and leaves it running until Ctrl-C. Nothing here needs root, and nothing outlives the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import typing as t
+from pathlib import Path
+
+import yaml
+
+if not __package__:  # run as a file: everything else comes from the tree copy, where Ansible finds the collection too
+    _here = Path(__file__).resolve()
+    _in_tree = _here.parents[4].name == "ansible_collections"
+    sys.path.insert(0, str(_here.parents[5] if _in_tree else _here.parents[2] / ".cache"))
+
+from ansible_collections.zerotrust.pomerium.tests.lab.dns_server import DnsServer
+from ansible_collections.zerotrust.pomerium.tests.lab.lossy_proxy import LossyProxy
+from ansible_collections.zerotrust.pomerium.tests.lab.pebble import Pebble
+from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import Ansible, PlaybookRun
+from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import COLLECTIONS, PomeriumHost
+from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import key_forms
+
+IDENTIFIERS = ["*.corp.example.com", "corp.example.com"]
+ZONE = """\
+$ORIGIN example.com.
+$TTL 300
+@       IN  SOA    ns1 hostmaster ( 1 3600 600 86400 60 )
+@       IN  NS     ns1
+ns1     IN  A      127.0.0.1
+pomerium IN A      127.0.0.1
+corp    IN  A      127.0.0.1
+*.corp  IN  CNAME  pomerium
+"""
+"""With the wildcard CNAME that the guide begins with: until a TXT record is there, it covers _acme-challenge too."""
+
+
+class Lab:
+    """All parts, started and stopped together; use it as a context manager."""
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        hosts: t.Sequence[str] = ("pom1", "pom2"),
+        host_config: t.Literal["configured", "packaged"] = "configured",
+        is_lossy: bool = False,
+        pebble: t.Mapping[str, t.Any] | None = None,
+        variables: t.Mapping[str, t.Any] | None = None,
+    ) -> None:
+        """Prepare it in `directory`, else in a temporary one that is removed at the end.
+
+        `pebble` are keyword arguments of Pebble. `is_lossy` puts a LossyProxy before it, at `proxy`. `variables` are
+        added to what vars.yml gives to the roles.
+        """
+        self._is_temporary = directory is None
+        self.directory = Path(directory or tempfile.mkdtemp(prefix="zerotrust-pomerium-lab-")).resolve()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.zone_path = self.directory / "example.com.zone"
+        self.account_key_path = self.directory / "controller/account.pem"
+        self.store_path = self.directory / "controller/store"
+        self.account_key_path.parent.mkdir(exist_ok=True)
+        self._host_names, self._host_config = hosts, host_config
+        self._is_lossy, self._pebble_arguments = is_lossy, dict(pebble or {})
+        self._variables = dict(variables or {})
+        self._stack = contextlib.ExitStack()
+        self.proxy: LossyProxy | None = None
+        self.hosts: list[PomeriumHost] = []
+
+    def __enter__(self) -> Lab:
+        with contextlib.ExitStack() as stack:
+            if self._is_temporary:
+                stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
+            self._start(stack)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: t.Any) -> None:
+        self._stack.__exit__(*exception)
+
+    def _start(self, stack: contextlib.ExitStack) -> None:
+        self.zone_path.write_text(ZONE)
+        self.dns = stack.enter_context(DnsServer({"example.com": self.zone_path}))
+        self.pebble = stack.enter_context(
+            Pebble(self.directory / "pebble", dns_server=self.dns.resolver, **self._pebble_arguments)
+        )
+        if self._is_lossy:
+            self.proxy = stack.enter_context(LossyProxy(self.pebble, self.directory / "proxy"))
+        for name in self._host_names:
+            host = PomeriumHost(self.directory / "hosts" / name, name, config=self._host_config)
+            self.hosts.append(stack.enter_context(host))
+        self.inventory_path, self.vars_path = self.directory / "inventory.yml", self.directory / "vars.yml"
+        self.ansible = Ansible(
+            self.directory, collections=COLLECTIONS, inventory_path=self.inventory_path, vars_path=self.vars_path
+        )
+        self.write_inventory()
+        self.write_vars()
+
+    @property
+    def directory_url(self) -> str:
+        """The ACME directory that the roles use: the proxy's, where there is one."""
+        return self.proxy.directory_url if self.proxy is not None else self.pebble.directory_url
+
+    def host(self, name: str) -> PomeriumHost:
+        return next(host for host in self.hosts if host.name == name)
+
+    def variables(self) -> dict[str, t.Any]:
+        """What a user has to give, and what makes the lab the lab."""
+        return {
+            "certificate_identifiers": IDENTIFIERS,
+            "certificate_acme_directory": self.directory_url,
+            "certificate_ca_path": str(self.pebble.ca_path),
+            "certificate_account_key_path": str(self.account_key_path),
+            "certificate_terms_agreed": True,
+            "certificate_store_path": str(self.store_path),
+            "certificate_resolvers": [self.dns.resolver],
+            "certificate_verify_dns": "recursive",
+            "pomerium_become": False,
+            "pomerium_authority": "always",
+            **self._variables,
+        }
+
+    def write_vars(self, **changed: t.Any) -> None:
+        """Write vars.yml, with some variables other than they were."""
+        self._variables.update(changed)
+        remark = (
+            "# verify_dns: authoritative servers are asked on port 53, which only root can serve in a lab.\n"
+            "# authority: a test CA is not trusted by itself; here it is, to show all three settings.\n"
+        )
+        self.vars_path.write_text(remark + yaml.safe_dump(self.variables(), sort_keys=False))
+
+    def write_inventory(self) -> None:
+        """Write inventory.yml: the group pomerium with all hosts."""
+        hosts = {host.name: host.inventory() for host in self.hosts}
+        self.inventory_path.write_text(yaml.safe_dump({"pomerium": {"hosts": hosts}}, sort_keys=False))
+
+    def playbook(self, playbook: str | Path, *arguments: str, **options: t.Any) -> PlaybookRun:
+        """Run a playbook over the lab's inventory and variables; see Ansible.run."""
+        return self.ansible.run(playbook, *arguments, **options)
+
+    def paste(self, lines: str | t.Iterable[str]) -> None:
+        """Append record lines, just as they were printed, to the zone file: what a person does at the registrar."""
+        text = lines if isinstance(lines, str) else "\n".join(lines)
+        with self.zone_path.open("a") as zone:
+            zone.write(text.rstrip("\n") + "\n")
+        if self.dns.errors:
+            raise ValueError(f"what was pasted is no zone file: {self.dns.errors}")
+
+    def clear_records(self) -> None:
+        """The zone as it was at the beginning."""
+        self.zone_path.write_text(ZONE)
+
+    def secrets(self) -> dict[str, str]:
+        """Every secret there is at this moment, by what it is; keys in all the forms in which they could leak."""
+        found = {f"EAB key {kid}": key for kid, key in self.pebble.eab_keys.items()}
+        for host in self.hosts:
+            found.update(host.secrets())
+        for path in sorted(self.directory.rglob("*.pem")):
+            if "pebble" not in path.parts and "proxy" not in path.parts and b"PRIVATE KEY-----" in path.read_bytes():
+                where = path.relative_to(self.directory).parent
+                found.update({f"{where}/{what}": form for what, form in key_forms(path).items()})
+        return found
+
+    def leaked(self, text: str) -> list[str]:
+        """Which secrets are in `text`, by what they are."""
+        return [what for what, secret in self.secrets().items() if secret in text]
+
+
+def explain(lab: Lab) -> str:
+    """What runs where, and what to type next."""
+    first = lab.hosts[0]
+    kind = "the real Pomerium" if first.is_real else "a stand-in of Pomerium, which behaves like it with certificates"
+    ansible = f"ANSIBLE_COLLECTIONS_PATH={COLLECTIONS} {Path(sys.executable).with_name('ansible-playbook')}"
+    hosts = "\n".join(f"  {host.name:<8} 127.0.0.1:{host.port}  {host.config_path}" for host in lab.hosts)
+    return f"""\
+The lab is up. Ctrl-C stops all of it.
+  CA       {lab.directory_url}  (Pebble, strict; root: curl -sk {lab.pebble.management_url}/roots/0)
+  DNS      {lab.dns.resolver}  {lab.zone_path}
+{hosts}
+  ({kind})
+
+Type, in another terminal:
+  {ansible} zerotrust.pomerium.site -i {lab.inventory_path} -e @{lab.vars_path}
+Append the records that it prints to {lab.zone_path}, just as they are, and type it again. Then:
+  openssl s_client -connect 127.0.0.1:{first.port} -servername app.corp.example.com </dev/null | openssl x509 -text
+"""
+
+
+def main() -> None:
+    """Start a lab and leave it running until SIGTERM or Ctrl-C."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--directory", type=Path, help="where its files are kept (default: a temporary directory)")
+    parser.add_argument("--hosts", type=int, default=2, help="how many Pomerium hosts (default: 2)")
+    parser.add_argument("--packaged", action="store_true", help="hosts as the package leaves them: Pomerium is down")
+    parser.add_argument("--nonce-reject", type=int, default=20, help="percent of nonces the CA refuses (default: 20)")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), Lab(
+        options.directory,
+        hosts=[f"pom{number}" for number in range(1, options.hosts + 1)],
+        host_config="packaged" if options.packaged else "configured",
+        pebble={"nonce_reject": options.nonce_reject},
+    ) as lab:
+        print(explain(lab), flush=True)
+        signal.pause()
+    print(f"stopped (pid {os.getpid()})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Pebble, Let's Encrypt's ACME server for tests, strict, on ports and with certificates of its own.
+
+Its memory is all it has: `restart()` is a CA that forgot every account and order and has a new root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import ssl
+import typing as t
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
+from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
+from ansible_collections.zerotrust.pomerium.tests.lab.process import Child, plain_environment
+
+RESOURCES = {
+    "directory": "/dir",
+    "newNonce": "/nonce-plz",
+    "newAccount": "/sign-me-up",
+    "account": "/my-account/",
+    "newOrder": "/order-plz",
+    "order": "/my-order/",
+    "authorization": "/authZ/",
+    "challenge": "/chalZ/",
+    "finalize": "/finalize-order/",
+    "certificate": "/certZ/",
+    "revokeCert": "/revoke-cert",
+    "keyChange": "/rollover-account-key",
+    "renewalInfo": "/draft-ietf-acme-ari-03/renewalInfo/",
+}
+"""Where Pebble has each ACME resource: a whole path, or (with a slash at its end) the beginning of one."""
+
+DAY = 86400
+DEFAULT_PROFILES = {"default": {"description": "The lab's only profile", "validityPeriod": 90 * DAY}}
+_SERVED = re.compile(r"^Pebble \S+ \S+ (?P<method>[A-Z]+) (?P<path>/\S*) -> calling handler\(\)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request that Pebble has served. `path` is the handler's (`/my-order/`), which is what its log tells."""
+
+    method: str
+    path: str
+
+    @property
+    def resource(self) -> str:
+        """The ACME name of what was asked for (`newOrder`), or the path where it has none."""
+        return next((name for name, path in RESOURCES.items() if path == self.path), self.path)
+
+
+class Pebble:
+    """A running Pebble; use it as a context manager."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        dns_server: str,
+        nonce_reject: int = 20,
+        authz_reuse: int = 0,
+        chain_length: int = 1,
+        alternate_roots: int = 0,
+        profiles: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
+        eab_keys: t.Mapping[str, str] | None = None,
+        eab_required: bool = False,
+        retry_after: t.Mapping[str, int] | None = None,
+        key_algorithm: str = "ecdsa",
+        domain_blocklist: t.Sequence[str] = (),
+    ) -> None:
+        """Prepare it in `directory`; `dns_server` is the `address:port` that it asks, over TCP.
+
+        `nonce_reject` is in percent. `authz_reuse` 0 still reuses about one in a hundred. `profiles` is exactly one by
+        default, because Pebble picks one at random for an order that names none. `eab_keys` maps a key id to its
+        base64url HMAC key. `retry_after` has `authz` and `order` in seconds.
+        """
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self.port, self.management_port = LEASES.lease(), LEASES.lease()
+        self.authority = Authority("Lab CA for Pebble's own HTTPS")
+        self.ca_path = directory / "pebble-ca.pem"
+        self.eab_keys = dict(eab_keys or {})
+        self._config = {
+            "listenAddress": f"127.0.0.1:{self.port}",
+            "managementListenAddress": f"127.0.0.1:{self.management_port}",
+            "httpPort": 5002,
+            "tlsPort": 5001,
+            "certificate": str(directory / "pebble-cert.pem"),
+            "privateKey": str(directory / "pebble-key.pem"),
+            "externalAccountBindingRequired": eab_required,
+            "externalAccountMACKeys": self.eab_keys,
+            "domainBlocklist": list(domain_blocklist),
+            "keyAlgorithm": key_algorithm,
+            "profiles": profiles or DEFAULT_PROFILES,
+            "retryAfter": dict(retry_after or {}),
+        }
+        environment = plain_environment(
+            PEBBLE_VA_NOSLEEP="1",
+            PEBBLE_WFE_NONCEREJECT=str(nonce_reject),
+            PEBBLE_AUTHZREUSE=str(authz_reuse),
+            PEBBLE_CHAIN_LENGTH=str(chain_length),
+            PEBBLE_ALTERNATE_ROOTS=str(alternate_roots),
+        )
+        config_path = directory / "pebble.json"
+        command: list[str | Path] = [find_pebble(), "-strict", "-config", config_path, "-dnsserver", dns_server]
+        self._child = Child("Pebble", command, log_path=directory / "pebble.log", environment=environment)
+        self._write(config_path)
+
+    @property
+    def directory_url(self) -> str:
+        return f"https://127.0.0.1:{self.port}{RESOURCES['directory']}"
+
+    @property
+    def management_url(self) -> str:
+        return f"https://127.0.0.1:{self.management_port}"
+
+    @property
+    def log(self) -> str:
+        return self._child.log
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def __enter__(self) -> Pebble:
+        self.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start and wait until both of its ports answer; no ACME request is made for it."""
+        self._child.start()
+        self._child.wait_until(self._answers, what="both ports to answer")
+
+    def stop(self) -> None:
+        """Stop it but keep its ports: a CA that is down."""
+        self._child.stop()
+
+    def restart(self) -> None:
+        """A CA reset: same address, no account, no order, another root. The log and its requests go on."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Stop it and give its ports back."""
+        self.stop()
+        LEASES.release(self.port)
+        LEASES.release(self.management_port)
+
+    def mark(self) -> int:
+        """How many ACME requests it has served so far: what `requests(since=...)` takes."""
+        return len(self.requests())
+
+    def requests(self, since: int = 0) -> list[Request]:
+        """The ACME requests served after the mark `since`, refused ones (badNonce) included, in order."""
+        return [Request(m["method"], m["path"]) for m in _SERVED.finditer(self.log)][since:]
+
+    def root_pem(self, number: int = 0) -> bytes:
+        """The root that its certificates end at; `number` above 0 is an alternate one."""
+        return self._management(f"/roots/{number}")
+
+    def intermediate_pem(self, number: int = 0) -> bytes:
+        return self._management(f"/intermediates/{number}")
+
+    def _management(self, path: str) -> bytes:
+        context = ssl.create_default_context(cafile=str(self.ca_path))
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        with opener.open(self.management_url + path, timeout=10) as answer:
+            return bytes(answer.read())
+
+    def _answers(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return bool(self.root_pem())
+
+    def _write(self, config_path: Path) -> None:
+        self.ca_path.write_bytes(self.authority.pem)
+        pair = self.authority.issue("localhost", "127.0.0.1")
+        pair.write(Path(str(self._config["certificate"])), Path(str(self._config["privateKey"])))
+        config_path.write_text(json.dumps({"pebble": self._config}, indent=2))
+
+
+def find_pebble() -> Path:
+    """The Pebble to run: PEBBLE_BIN, or what `make` keeps in .cache/bin, or the one on PATH."""
+    here = Path(__file__).resolve()
+    candidates = [os.environ.get("PEBBLE_BIN"), *(root / "bin/pebble" for root in _cache_directories(here))]
+    for candidate in candidates:
+        if candidate and Path(candidate).is_file():
+            return Path(candidate)
+    on_path = shutil.which("pebble")
+    if on_path is None:
+        raise RuntimeError("Pebble was not found: run `make pebble`, or set PEBBLE_BIN to its binary.")
+    return Path(on_path)
+
+
+def _cache_directories(here: Path) -> list[Path]:
+    """`.cache` above a tree copy (.cache/ansible_collections/...), or inside of a checkout."""
+    return [parent for parent in here.parents if parent.name == ".cache"] + [here.parents[2] / ".cache"]

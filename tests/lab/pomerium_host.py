@@ -1,0 +1,237 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One host of the fleet, on loopback: a directory with etc/pomerium, a port, and a Pomerium process.
+
+The process is the real Pomerium where POMERIUM_BIN or PATH has one, else the stand-in; `is_real` and the lab's output
+say which. Several hosts share the machine: each has its own paths, which its inventory entry names.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import shutil
+import signal
+import sys
+import typing as t
+from pathlib import Path
+
+from ansible_collections.zerotrust.pomerium.tests.lab.handshake import Served, Visit, look, visit
+from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
+from ansible_collections.zerotrust.pomerium.tests.lab.process import Child, StartFailed, plain_environment
+from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
+
+STANDIN = "ansible_collections.zerotrust.pomerium.tests.lab.pomerium_standin"
+COLLECTIONS = Path(__file__).resolve().parents[5]
+"""The directory that holds ansible_collections/, where this file is in a tree copy."""
+
+CONFIGURED = """\
+# Pomerium on {name}: kept by hand, and quoted as people quote.
+# To run on :443 set AmbientCapabilities=CAP_NET_BIND_SERVICE in a systemd override
+address: 127.0.0.1:{port}  # no root in the lab, so no :443
+grpc_address: "127.0.0.1:{grpc_port}"
+health_check_addr: '127.0.0.1:{health_port}'
+
+# head -c32 /dev/urandom | base64
+shared_secret: "{shared_secret}"
+cookie_secret: {cookie_secret}
+LOG_LEVEL: info
+
+# certificate_file: /etc/pomerium/fullchain.pem
+# certificate_key_file: /etc/pomerium/privkey.pem
+
+routes:
+  - from: https://app.corp.example.com
+    to: http://127.0.0.1:8080
+    allow_public_unauthenticated_access: true
+  - from: 'https://grafana.corp.example.com'   # the team's own
+    to: "http://127.0.0.1:3000"
+    set_request_headers: {{"X-Note": "it's: #1"}}
+    policy:
+      - allow: {{or: [{{domain: {{is: example.com}}}}]}}
+"""
+PACKAGED = """\
+# To run on :443 set AmbientCapabilities=CAP_NET_BIND_SERVICE
+# in a systemd override
+address: 127.0.0.1:{port}
+grpc_address: 127.0.0.1:{grpc_port}
+health_check_addr: 127.0.0.1:{health_port}
+
+authenticate_service_url: https://authenticate.corp.example.com
+certificates:
+  - cert: {etc}/cert.pem
+    key: {etc}/key.pem
+shared_secret: {shared_secret}
+cookie_secret: {cookie_secret}
+
+policy:
+  - from: https://app.corp.example.com
+    to: http://127.0.0.1:8080
+    allowed_users:
+      - user@example.com
+"""
+
+
+class PomeriumHost:
+    """A host; use it as a context manager, which starts its Pomerium where its configuration lets it start."""
+
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        *,
+        config: t.Literal["configured", "packaged"] = "configured",
+        environment: t.Mapping[str, str] | None = None,
+    ) -> None:
+        """Lay the host out below `directory`. `environment` is what its unit would give to the process.
+
+        `configured` runs on Pomerium's own self-signed certificate; `packaged` names files that do not exist, as the
+        package ships it, so that Pomerium does not start.
+        """
+        self.name, self.directory = name, directory
+        self.etc = directory / "etc/pomerium"
+        self.etc.mkdir(parents=True, exist_ok=True)
+        self.config_path = self.etc / "config.yaml"
+        self.tls_directory = directory / "etc/pomerium-tls"
+        self.port, self._grpc_port, self._health_port = (LEASES.lease() for _ in range(3))
+        self.shared_secret, self.cookie_secret = (_secret() for _ in range(2))
+        template = PACKAGED if config == "packaged" else CONFIGURED
+        self.config_path.touch(mode=0o640)
+        self.config_path.write_text(
+            template.format(
+                name=name,
+                etc=self.etc,
+                port=self.port,
+                grpc_port=self._grpc_port,
+                health_port=self._health_port,
+                shared_secret=self.shared_secret,
+                cookie_secret=self.cookie_secret,
+            )
+        )
+        self.original_config_text = self.config_text
+        real = find_pomerium()
+        self.is_real = real is not None
+        command = [str(real)] if real else [sys.executable, "-m", STANDIN]
+        self._child = Child(
+            f"Pomerium on {name}",
+            [*command, "-config", self.config_path],
+            log_path=directory / "pomerium.log",
+            environment=plain_environment(**self._private_directories(), **(environment or {})),
+            directory=directory,
+        )
+
+    @property
+    def config_text(self) -> str:
+        return self.config_path.read_text()
+
+    @property
+    def log(self) -> str:
+        return self._child.log
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._child.is_running
+
+    def __enter__(self) -> PomeriumHost:
+        self.attempt()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start Pomerium and wait until it accepts connections; raises StartFailed with its log where it does not."""
+        self._child.start()
+        self._child.wait_until(lambda: look(self.port, None), what="a TLS handshake", within=30)
+
+    def attempt(self) -> bool:
+        """Start Pomerium; whether it came up. One that ends by itself is a host whose Pomerium is down."""
+        try:
+            self.start()
+        except StartFailed:
+            if self._child.exit_code is None:
+                raise
+        return self.is_running
+
+    def stop(self) -> None:
+        self._child.stop()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def reload(self) -> None:
+        """SIGHUP."""
+        self._child.signal(signal.SIGHUP)
+
+    def close(self) -> None:
+        """Stop it and give its ports back."""
+        self.stop()
+        for port in (self.port, self._grpc_port, self._health_port):
+            LEASES.release(port)
+
+    def served(self, server_name: str | None = "app.corp.example.com") -> Served:
+        """What a handshake with this host's Pomerium shows, unverified."""
+        return look(self.port, server_name)
+
+    def visit(self, server_name: str, *, root_pem: bytes) -> Visit:
+        """Get https://`server_name`/ from this host as a browser would that trusts `root_pem` alone."""
+        return visit(self.port, server_name, root_pem=root_pem)
+
+    def wait_served(
+        self, serial_number: int, *, server_name: str = "app.corp.example.com", within: float = 5
+    ) -> Served:
+        """Wait until the leaf with this serial number is served."""
+
+        def has_it() -> Served | None:
+            served = self.served(server_name)
+            return served if served.leaf.serial_number == serial_number else None
+
+        served: Served = until(has_it, what=f"{self.name} to serve {serial_number:x}", within=within)
+        return served
+
+    def wait_log(self, text: str, *, since: int = 0, within: float = 5) -> None:
+        """Wait until the log, from character `since` on, contains `text`."""
+        until(lambda: text in self.log[since:], what=f"{text!r} in the log of {self.name}", within=within)
+
+    def inventory(self) -> dict[str, t.Any]:
+        """The host's variables: where it is, and where its Pomerium has its files."""
+        return {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "ansible_remote_tmp": str(self.directory / "tmp"),
+            "pomerium_config_path": str(self.config_path),
+            "pomerium_directory": str(self.tls_directory),
+        }
+
+    def secrets(self) -> dict[str, str]:
+        """What must never be seen outside of this host, by what it is."""
+        return {
+            f"shared_secret of {self.name}": self.shared_secret,
+            f"cookie_secret of {self.name}": self.cookie_secret,
+        }
+
+    def _private_directories(self) -> dict[str, str]:
+        """A real Pomerium unpacks Envoy into TMPDIR and removes what others unpacked there."""
+        places = {"TMPDIR": "run/tmp", "XDG_CACHE_HOME": "run/cache", "XDG_DATA_HOME": "run/data"}
+        for place in places.values():
+            (self.directory / place).mkdir(parents=True, exist_ok=True)
+        own = {variable: str(self.directory / place) for variable, place in places.items()}
+        return {**own, "HOME": str(self.directory), "PYTHONPATH": str(COLLECTIONS)}
+
+
+def find_pomerium() -> Path | None:
+    """The real Pomerium, where POMERIUM_BIN or PATH has one."""
+    named = os.environ.get("POMERIUM_BIN") or shutil.which("pomerium")
+    return Path(named) if named else None
+
+
+def _secret() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
