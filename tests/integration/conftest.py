@@ -1,0 +1,42 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Labs for a test's own use: each has a CA, DNS and, where asked for, a proxy between, all stopped at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+import pytest
+
+if t.TYPE_CHECKING:  # imported in functions: pytest-ansible sets its import hooks only after it has loaded this file
+    from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller
+
+
+@pytest.fixture
+def start() -> t.Iterator[t.Callable[..., Controller]]:
+    """Start a lab without hosts, with arguments of Lab; Pebble's are added to those that make it quick."""
+    from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import QUICK, Controller
+    from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
+
+    with contextlib.ExitStack() as stack:
+
+        def start_one(**options: t.Any) -> Controller:
+            pebble = {**QUICK, **options.pop("pebble", {})}
+            return Controller(stack.enter_context(Lab(hosts=(), pebble=pebble, **options)))
+
+        yield start_one
+
+
+@pytest.fixture
+def controller(start: t.Callable[..., Controller]) -> Controller:
+    """Where a user of a lab runs the modules."""
+    return start()
+
+
+@pytest.fixture
+def behind_proxy(start: t.Callable[..., Controller]) -> Controller:
+    """The same with a LossyProxy before the CA; its rules must all have fired by the end of the test."""
+    return start(is_lossy=True)

@@ -1,0 +1,162 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbooks, as a user runs them by their names: the guide from nothing to a certificate that is served."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki.chain import describe
+from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
+
+SITE = "zerotrust.pomerium.site"
+NAMES = {"*.corp.example.com", "corp.example.com"}
+
+
+@pytest.fixture
+def lab() -> t.Iterator[Lab]:
+    with Lab() as started:
+        yield started
+
+
+def served_names(lab: Lab) -> list[set[str]]:
+    """The names on the certificate that each host serves for a name below the wildcard."""
+    leaves = [host.served("app.corp.example.com").leaf for host in lab.hosts]
+    return [set(describe(leaf).names) for leaf in leaves]
+
+
+def changes(lab: Lab, run: t.Any) -> int:
+    return sum(run.stats(host.name)["changed"] for host in lab.hosts)
+
+
+def issue(lab: Lab) -> None:
+    """Both runs of the guide, with the records pasted between."""
+    first = lab.playbook(SITE)
+    assert first.rc == 0, first.output
+    lab.paste(first.record_lines)
+    second = lab.playbook(SITE)
+    assert second.rc == 0, second.output
+
+
+def test_the_guide_from_nothing_to_a_certificate_that_is_served(lab: Lab) -> None:
+    before = [host.config_text for host in lab.hosts]
+
+    first = lab.playbook(SITE)
+    assert first.rc == 0, first.output
+    assert len(first.record_lines) == 2
+    assert [host.config_text for host in lab.hosts] == before
+
+    again = lab.playbook(SITE)
+    assert again.rc == 0, again.output
+    assert again.record_lines == first.record_lines
+    assert changes(lab, again) == 0
+
+    lab.paste(first.record_lines)
+    second = lab.playbook(SITE)
+    assert second.rc == 0, second.output
+    assert served_names(lab) == [NAMES, NAMES]
+    for host, text in zip(lab.hosts, before):
+        added = [line for line in host.config_text.splitlines() if line not in text.splitlines()]
+        keys = [line.partition(":")[0] for line in added]
+        assert keys == ["certificate_file", "certificate_key_file", "certificate_authority_file"]
+        assert all(line in host.config_text.splitlines() for line in text.splitlines())
+
+    mark = lab.pebble.mark()
+    third = lab.playbook(SITE)
+    assert third.rc == 0, third.output
+    assert changes(lab, third) == 0
+    assert lab.pebble.requests(mark) == []
+
+
+def test_order_finalize_and_install_are_the_same_by_steps(lab: Lab) -> None:
+    order = lab.playbook("zerotrust.pomerium.order")
+    assert order.rc == 0, order.output
+
+    early = lab.playbook("zerotrust.pomerium.finalize")
+    assert early.rc != 0
+    assert lab.dns.resolver in early.output
+    assert early.record_lines == order.record_lines
+
+    lab.paste(order.record_lines)
+    finalize = lab.playbook("zerotrust.pomerium.finalize")
+    assert finalize.rc == 0, finalize.output
+    assert NAMES not in served_names(lab)
+
+    mark = lab.pebble.mark()
+    install = lab.playbook("zerotrust.pomerium.install")
+    assert install.rc == 0, install.output
+    assert served_names(lab) == [NAMES, NAMES]
+    assert lab.pebble.requests(mark) == []
+
+
+def test_install_without_a_certificate_says_how_to_get_one(lab: Lab) -> None:
+    run = lab.playbook("zerotrust.pomerium.install")
+    assert run.rc != 0
+    assert "There is no certificate pomerium in the store" in run.output
+    assert lab.pebble.requests() == []
+
+
+def test_a_pattern_without_hosts_fails_before_anything_is_ordered(lab: Lab) -> None:
+    run = lab.playbook(SITE, "-e", "pomerium_hosts=nowhere")
+    assert run.rc != 0
+    assert "No host matches nowhere" in run.output
+    assert lab.pebble.requests() == []
+
+
+def test_names_may_be_typed_into_a_survey_as_one_string(lab: Lab) -> None:
+    run = lab.playbook(SITE, "-e", "certificate_identifiers='*.corp.example.com, corp.example.com'")
+    assert run.rc == 0, run.output
+    assert len(run.record_lines) == 2
+
+
+def test_an_error_of_the_ca_still_installs_the_certificate_that_is_there(lab: Lab) -> None:
+    issue(lab)
+    newcomer = lab.hosts[1]
+    newcomer.config_path.write_text(newcomer.original_config_text)
+    lab.pebble.stop()
+
+    run = lab.playbook(SITE, "-e", '{"certificate_identifiers": ["*.corp.example.com"]}')
+    assert run.rc != 0
+    assert "The CA cannot be reached" in run.output
+    assert run.stats("pom2")["changed"] == 1
+    assert served_names(lab) == [NAMES, NAMES]
+
+
+def test_check_mode_of_the_first_run_changes_nothing_anywhere(lab: Lab) -> None:
+    before = [host.config_text for host in lab.hosts]
+    run = lab.playbook(SITE, "--check", "--diff")
+    assert run.rc == 0, run.output
+    assert lab.pebble.requests() == []
+    assert not Path(lab.store_path).exists()
+    assert not lab.account_key_path.exists()
+    assert [host.config_text for host in lab.hosts] == before
+
+
+def test_a_renewal_changes_the_certificate_and_nothing_else_on_the_hosts(lab: Lab) -> None:
+    issue(lab)
+    texts = [host.config_text for host in lab.hosts]
+    serials = [host.served("app.corp.example.com").leaf.serial_number for host in lab.hosts]
+
+    order = lab.playbook(SITE, "-e", "certificate_key_type=ec-384")
+    lab.paste(order.record_lines)
+    renewal = lab.playbook(SITE, "-e", "certificate_key_type=ec-384")
+    assert renewal.rc == 0, renewal.output
+    renewed = [host.served("app.corp.example.com").leaf.serial_number for host in lab.hosts]
+    assert len({*serials}) == len({*renewed}) == 1
+    assert serials != renewed
+    assert [host.config_text for host in lab.hosts] == texts
+
+
+def test_no_secret_is_in_what_a_run_prints_at_the_highest_verbosity(lab: Lab) -> None:
+    """R45, for the whole way: account key, certificate key, secrets of the configuration."""
+    first = lab.playbook(SITE, "-vvvv", "--diff")
+    lab.paste(first.record_lines)
+    second = lab.playbook(SITE, "-vvvv", "--diff")
+    third = lab.playbook(SITE, "-vvvv", "--diff")
+    assert [run.rc for run in (first, second, third)] == [0, 0, 0]
+    assert len(lab.secrets()) > 6
+    assert lab.leaked(first.output + second.output + third.output) == []
