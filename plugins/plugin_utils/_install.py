@@ -87,6 +87,12 @@ class Install:
         """Plan from the host's record where it still holds, else from the configuration's text."""
         plan = self._plan_from_record(look) or self._plan_from_text(look)
         _decide.refuse_environment(look, plan.keys_after)
+        authority = plan.keys_after["certificate_authority_file"]
+        if authority not in (None, f"{self._place}/ca.pem") and self._options["authority"] == "auto":
+            self._host.warnings.append(
+                f"certificate_authority_file stays {authority}, which is not ours. With authority: always it would be "
+                "ours, and carry those certificates over."
+            )
         return plan
 
     def _plan_from_record(self, look: Look) -> Plan | None:

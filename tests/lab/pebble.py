@@ -91,12 +91,7 @@ class Pebble:
         self.ca_path = directory / "pebble-ca.pem"
         self.eab_keys = dict(eab_keys or {})
         self._config = {
-            "listenAddress": f"127.0.0.1:{self.port}",
-            "managementListenAddress": f"127.0.0.1:{self.management_port}",
-            "httpPort": 5002,
-            "tlsPort": 5001,
-            "certificate": str(directory / "pebble-cert.pem"),
-            "privateKey": str(directory / "pebble-key.pem"),
+            **self._places(),
             "externalAccountBindingRequired": eab_required,
             "externalAccountMACKeys": self.eab_keys,
             "domainBlocklist": list(domain_blocklist),
@@ -115,6 +110,16 @@ class Pebble:
         command: list[str | Path] = [find_pebble(), "-strict", "-config", config_path, "-dnsserver", dns_server]
         self._child = Child("Pebble", command, log_path=directory / "pebble.log", environment=environment)
         self._write(config_path)
+
+    def _places(self) -> dict[str, t.Any]:
+        return {
+            "listenAddress": f"127.0.0.1:{self.port}",
+            "managementListenAddress": f"127.0.0.1:{self.management_port}",
+            "httpPort": 5002,
+            "tlsPort": 5001,
+            "certificate": str(self.directory / "pebble-cert.pem"),
+            "privateKey": str(self.directory / "pebble-key.pem"),
+        }
 
     @property
     def directory_url(self) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.zerotrust.pomerium.tests.lab.process import plain_environment
+from ansible_collections.zerotrust.pomerium.tests.lab.process import kill_tree, leashed, plain_environment
 
 _RECORD = re.compile(r"([\w.*-]+\.  \d+  IN  TXT  [\w-]+)")
 
@@ -87,20 +86,20 @@ class Ansible:
         command = self.command(playbook, *arguments)
         started = time.monotonic()
         process = subprocess.Popen(
-            command,
+            leashed(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env={**self.environment, **(env or {})},
             cwd=self.home,
-            start_new_session=True,  # its process group is ours to end, workers included
+            start_new_session=True,  # Ctrl-C is for the lab
         )
         with process:
             try:
                 stdout, stderr = process.communicate(timeout=timeout)
             except BaseException as error:
-                os.killpg(process.pid, signal.SIGKILL)
+                kill_tree(process)
                 stdout, stderr = process.communicate()
                 if isinstance(error, subprocess.TimeoutExpired):
                     raise TimeoutError(f"{' '.join(command)}: not done in {timeout:g} s\n{stdout}{stderr}") from None

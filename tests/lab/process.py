@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -65,10 +66,9 @@ class Child:
         """Start the command; the log is appended to. Ready or not is for `wait_until` to say."""
         if self.is_running:
             raise RuntimeError(f"{self.name} is running already, pid {self.pid}")
-        leash = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid())]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                leash + self.command,
+                leashed(self.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -117,6 +117,28 @@ class Child:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+
+def leashed(command: t.Sequence[str]) -> list[str]:
+    """The command that runs `command` under its own pid until we end, however we end."""
+    return [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *command]
+
+
+def kill_tree(process: subprocess.Popen[t.Any]) -> None:
+    """SIGKILL a child of ours and all that it has started, sessions of their own included (Ansible's workers)."""
+    process.send_signal(signal.SIGSTOP)  # so that it starts no more while we look
+    for pid in [*_descendants(process.pid), process.pid]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[int]:
+    try:
+        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return []
+    children = [int(child) for text in lists for child in text.split()]
+    return [*children, *(one for child in children for one in _descendants(child))]
 
 
 def plain_environment(**extra: str) -> dict[str, str]:

@@ -223,4 +223,4 @@ def _signals_ignored() -> t.Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)

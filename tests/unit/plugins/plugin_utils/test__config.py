@@ -6,21 +6,22 @@
 
 from __future__ import annotations
 
+import typing as t
+
 import pytest
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._config import KEYS, Config
 
 FILES = ("/t/p/current/fullchain.pem", "/t/p/current/privkey.pem", "/t/p/current/ca.pem")
-OURS = dict(zip(KEYS, FILES))
+OURS: t.Mapping[str, str | None] = dict(zip(KEYS, FILES))
 CHAIN, KEY, CA = (f"{key}: {path}\n" for key, path in OURS.items())
 ALL = CHAIN + KEY + CA
 PAIR: dict[str, str | None] = {**OURS, "certificate_authority_file": None}
 
 
-def edit(text: str, **how: object) -> str:
+def edit(text: str, *, keys: t.Mapping[str, str | None] | None = None, **how: t.Any) -> str:
     """Edit as the install does; `keys` are our three unless they are given."""
-    how.setdefault("keys", OURS)
-    return Config(text.encode(), "/etc/pomerium/config.yaml").edit(**how).decode()  # type: ignore[arg-type]
+    return Config(text.encode(), "/etc/pomerium/config.yaml").edit(keys=keys or OURS, **how).decode()
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,8 @@ def test_a_foreign_authority_is_kept_and_with_always_carried_over(site: t.Any, b
     append(site, f"certificate_authority_file: {upstream}\n")
     one = bundle()
     assert site.install(one)["config_keys"]["after"]["certificate_authority_file"] == str(upstream)
+    assert len(site.warnings) == 1
+    assert str(upstream) in site.warnings[0]
     assert site.install(one)["changed"] is False
     done = site.install(one, authority="always")
     assert done["config_keys"]["after"] == our_keys(site)

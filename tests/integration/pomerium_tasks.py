@@ -1,0 +1,152 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run pomerium_certificate on lab hosts as users do, and see what became of them: what its tests share."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import typing as t
+from pathlib import Path
+
+import yaml
+from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
+from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import Ansible, PlaybookRun
+from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import COLLECTIONS, PomeriumHost
+
+NAMES = ("*.corp.example.com", "corp.example.com")
+
+
+class Site:
+    """Hosts, and certificates in files on the controller; tasks are run by ansible-playbook."""
+
+    def __init__(self, directory: Path, *hosts: PomeriumHost) -> None:
+        self.directory, self.hosts = directory, hosts
+        self.authority = Authority("Lab CA")
+        self.sources = directory / "sources"
+        self.sources.mkdir()
+        self.inventory_path, vars_path = directory / "inventory.yml", directory / "vars.yml"
+        inventory = {"pomerium": {"hosts": {host.name: host.inventory() for host in hosts}}}
+        self.inventory_path.write_text(yaml.safe_dump(inventory))
+        vars_path.write_text("{}\n")
+        self.ansible = Ansible(
+            directory, collections=COLLECTIONS, inventory_path=self.inventory_path, vars_path=vars_path
+        )
+
+    @property
+    def host(self) -> PomeriumHost:
+        return self.hosts[0]
+
+    @property
+    def current(self) -> Path:
+        return self.host.tls_directory / "pomerium" / "current"
+
+    def issue(self, *names: str, **how: t.Any) -> Issued:
+        """Issue a certificate and lay it where the task takes it from."""
+        issued = self.authority.issue(*(names or NAMES), **how)
+        self.lay(issued)
+        return issued
+
+    def lay(self, issued: Issued) -> None:
+        issued.write(self.sources / "fullchain.pem", self.sources / "privkey.pem")
+
+    def run(self, *arguments: str, module: str = "pomerium_certificate", **options: t.Any) -> PlaybookRun:
+        """Run the module in a play on the hosts; its result is written to a file of each host."""
+        own: dict[str, t.Any] = {}
+        if module == "pomerium_certificate":
+            own = {kind: str(self.sources / file) for kind, file in SOURCES.items()}
+            own["probe"] = {"timeout": 2}
+        own.update(config_path="{{ pomerium_config_path }}", directory="{{ pomerium_directory }}")
+        task = {"name": "Install", f"zerotrust.pomerium.{module}": {**own, **options}, "register": "result"}
+        keep = {
+            "name": "Keep the result",
+            "ansible.builtin.copy": {
+                "content": "{{ result | to_json }}",
+                "dest": str(self.directory / "result-{{ inventory_hostname }}.json"),
+                "mode": "0600",
+            },
+            "check_mode": False,
+            "diff": False,
+            "no_log": True,
+        }
+        task["ignore_errors"] = True
+        play = {"name": "Play", "hosts": "pomerium", "gather_facts": False, "tasks": [task, keep]}
+        playbook = self.directory / "play.yml"
+        playbook.write_text(yaml.safe_dump([play], sort_keys=False))
+        run = self.ansible.run(playbook, *arguments)
+        assert run.rc == 0, run.output
+        return run
+
+    def install(self, *arguments: str, **options: t.Any) -> dict[str, t.Any]:
+        """Run it and give the result of the first host."""
+        self.run(*arguments, **options)
+        return self.result()
+
+    def result(self, host: str | None = None) -> dict[str, t.Any]:
+        path = self.directory / f"result-{host or self.host.name}.json"
+        return t.cast("dict[str, t.Any]", json.loads(path.read_text()))
+
+    def snapshot(self) -> dict[str, t.Any]:
+        """The configuration's directory and the installed files, byte for byte; the lock is no file of the bundle."""
+        found: dict[str, t.Any] = {}
+        for path in [*self.host.etc.rglob("*"), *self.host.tls_directory.rglob("*")]:
+            if path.name != ".lock":
+                content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else None
+                found[str(path)] = (path.lstat().st_mode, content)
+        return found
+
+
+SOURCES = {"fullchain_src": "fullchain.pem", "private_key_src": "privkey.pem"}
+
+
+@contextlib.contextmanager
+def sites(directory: Path) -> t.Iterator[t.Callable[..., Site]]:
+    """Give a function that makes hosts and what is run on them; the hosts are stopped at the end."""
+    made: list[PomeriumHost] = []
+
+    def make(*names: str, config: t.Any = "configured", **environment: str) -> Site:
+        for name in names or ("pom1",):
+            host = PomeriumHost(directory / "hosts" / name, name, config=config, environment=environment)
+            made.append(host)
+            host.attempt()
+        return Site(directory, *made)
+
+    try:
+        yield make
+    finally:
+        for host in made:
+            host.close()
+
+
+def executions(run: PlaybookRun) -> int:
+    """How many modules ran on the host, as -vvv tells (the test's own `copy` is not ours)."""
+    return run.output.count("Using module file") - run.output.count("/ansible/modules/")
+
+
+class Plain:
+    """A server that is no TLS server."""
+
+    def __enter__(self) -> int:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        return int(self._listener.getsockname()[1])
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _peer = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.sendall(b"220 mail.example.com ready\r\n")
+
+    def __exit__(self, *_exception: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
