@@ -36,7 +36,7 @@ check: lint sanity unit  ## linters, types, docs, sanity, unit tests: about half
 test: lint sanity package $(PEBBLE)  ## check, the built tarball, and the integration tests against the lab
 	@$(IN_COPY) pytest $(PYTEST_ARGS)
 
-unit: copy  ## unit tests alone
+unit: copy $(PEBBLE)  ## unit tests alone
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS) tests/unit
 
 lint: copy types docs  ## format, ruff, yamllint, vermin, ansible-lint, and what types and docs do

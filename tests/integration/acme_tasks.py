@@ -122,7 +122,9 @@ class Controller:
         written: list[dict[str, t.Any]] = []
         for number, (module, given) in enumerate(tasks):
             options = {key: value for key, value in {**self.options(module), **given}.items() if value is not None}
-            keywords = {"register": f"result_{number}", "ignore_errors": True, **check(options.pop("check", None))}
+            keywords: dict[str, t.Any] = {"register": f"result_{number}", "ignore_errors": True}
+            if options.pop("check", False):
+                keywords["check_mode"] = True
             written += [
                 {f"zerotrust.pomerium.{module}": options, **keywords},
                 {"ansible.builtin.debug": {"msg": f"result {number}: {{{{ result_{number} | to_json | b64encode }}}}"}},
@@ -142,9 +144,10 @@ class Controller:
         """Do what `instructions` say: add the records to the zone."""
         self.lab.paste([line for line in done["instructions"] if "  IN  TXT  " in line])
 
-    def account(self) -> str:
-        """Open the account, and give its URL."""
-        return str(self.run("acme_account").ok["account_uri"])
+    def order(self, **options: t.Any) -> Done:
+        """Open the account and place an order."""
+        account, order = self.run_all([("acme_account", {}), ("acme_order", options)])
+        return account.ok and order.ok
 
 
 def entries(done: Done) -> list[str]:

@@ -19,7 +19,10 @@ MAILTO = ["mailto:ops@example.com", "mailto:dev@example.com"]
 def test_an_account_is_opened_once_and_its_key_is_made_for_us_alone(controller: Controller) -> None:
     before, first, second, after = controller.run_all(
         [
-            ("acme_account_info", {"account_key_path": None, "account_key_content": key_pem(new_key("ec-256")).decode()}),
+            (
+                "acme_account_info",
+                {"account_key_path": None, "account_key_content": key_pem(new_key("ec-256")).decode()},
+            ),
             ("acme_account", {}),
             ("acme_account", {}),
             ("acme_account_info", {}),
@@ -132,7 +135,7 @@ def test_a_lost_answer_to_new_account_opens_no_second_account(behind_proxy: Cont
 
 
 def test_r33_an_account_that_the_ca_has_forgotten_is_said_and_may_be_opened_anew(controller: Controller) -> None:
-    uri = controller.account()
+    uri = controller.run("acme_account").ok["account_uri"]
     controller.lab.pebble.restart()
     gone, gone_by_url, opened = controller.run_all(
         [("acme_account_info", {}), ("acme_account_info", {"account_uri": uri}), ("acme_account", {})]

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 Key = t.Union[ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey]
+CA_KEY_USAGE = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+"""To sign certificates and CRLs. Python 3.13 verifies strictly: a CA needs this, and key identifiers."""
 MUST_STAPLE = x509.TLSFeature([x509.TLSFeatureType.status_request])
 
 
@@ -42,8 +44,10 @@ class Authority:
     def __init__(self, name: str) -> None:
         self._key = new_key("ec-256")
         self.subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(self.subject, self.subject, self._key, days=30, issuer_key=self._key)
+        builder = _builder(self.subject, self.subject, self._key, days=30)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        builder = builder.add_extension(CA_KEY_USAGE, critical=True)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), False)
         self.certificate = builder.sign(self._key, hashes.SHA256())
 
     @property
@@ -60,9 +64,10 @@ class Authority:
         """Issue for DNS names and IP addresses; `days` below zero makes an expired one."""
         key = new_key(key_type)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        builder = _builder(subject, self.subject, key, days=days, issuer_key=self._key)
+        builder = _builder(subject, self.subject, key, days=days)
         builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(n) for n in names]), critical=False)
-        for extension in (*extensions, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])):
+        issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        for extension in (*extensions, issuer_key, x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])):
             builder = builder.add_extension(extension, critical=False)
         leaf = builder.sign(self._key, hashes.SHA256())
         return Issued(leaf, leaf.public_bytes(serialization.Encoding.PEM) + self.pem, key_pem(key))
@@ -90,10 +95,7 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: Key, *, days: float, issuer_key: Key
-) -> x509.CertificateBuilder:
-    """Begin a certificate; with the key identifiers that Python 3.13 demands of a chain."""
+def _builder(subject: x509.Name, issuer: x509.Name, key: Key, *, days: float) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.timezone.utc)
     return (
         x509.CertificateBuilder()
@@ -103,6 +105,4 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=abs(days) + 1))
         .not_valid_after(now + dt.timedelta(days=days))
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )

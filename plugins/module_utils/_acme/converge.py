@@ -121,7 +121,7 @@ class Run:
         if remembered.directory != self.access.directory:
             return f"of another directory, {remembered.directory}"
         if not remembered.is_for(self.wish.names, self.wish.profile):
-            return f"for {', '.join(remembered.identifiers)}"
+            return f"for {remembered.what}"
         return None
 
     def _go_on(self, remembered: Remembered | None, *, may_order: bool) -> dict[str, t.Any]:

@@ -71,7 +71,7 @@ def awaiting_answer(authorizations: t.Iterable[Authorization]) -> list[Authoriza
 
 
 def drive(session: Session, placed: Placed, plan: Plan, *, check: bool = False) -> Outcome:
-    """Take an order as far as it goes. In check mode it only looks: nothing is answered and nothing finalized.
+    """Take an order as far as it goes. In check mode it only looks: nothing is answered, nothing finalized.
 
     Raises UserError where the order can never be fulfilled or the certificate must not be used.
     """
@@ -81,7 +81,7 @@ def drive(session: Session, placed: Placed, plan: Plan, *, check: bool = False) 
         if outcome.phase != "validating" or outcome.waited or check:
             return outcome
         placed = outcome.placed
-    if check:
+    if check and placed.order.status != "valid":
         return replace(outcome, phase="issuing")
     order = placed.order
     if order.status in ("ready", "processing"):

@@ -12,7 +12,7 @@ Private to this collection.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .._dns import propagation
@@ -25,12 +25,14 @@ from .account import create_account, find_account
 from .finalize import Outcome, Plan, drive
 from .memory import Memory, Remembered
 from .options import Access
-from .order import Placed, Wish, awaiting_records, pick_up, place, records_for, remembering_limits
+from .order import Placed, Wish, awaiting_records, check_profile, pick_up, place, records_for, remembering_limits
+from .problems import AcmeProblem
 from .returns import order_returns
 from .session import Session, open_session, trust_anchors
 
 if t.TYPE_CHECKING:
     from .._dns.records import DnsRecord
+    from .._pki.keys import PrivateKey
     from .._store.lineage import Lineage
 
 MIN_REMAINING = timedelta(minutes=30)
@@ -61,7 +63,7 @@ class Issue:
             resolvers = Resolvers(self.params.get("resolvers") or ())
             records = self._records(session, placed, resolvers)
             if not self.check:
-                self.lineage.stage_key(self.params["key_type"])
+                self._key(placed)
             if self.params["stop_after"] == "order" and placed.order.status == "pending":
                 return self._stopped(placed, records, resolvers)
             return self._finish(session, placed, records, resolvers)
@@ -72,18 +74,24 @@ class Issue:
         known = state.get("account_uri") if state.get("directory") == self.access.directory else None
         uri = remembered.account_uri if remembered else self.access.account_uri or known
         session = open_session(self.access, may_create_key=uri is None and not self.check)
-        if uri:
+        if uri is None:
+            self._sign_on(session)
+        else:
             session.use_account(uri)
-        elif session.key_is_new or find_account(session) is None:
+            self._save_account(uri)
+        return session
+
+    def _sign_on(self, session: Session) -> None:
+        """Use the account of the key; create it where that is agreed, and nothing else speaks against the order."""
+        if session.key_is_new or find_account(session) is None:
+            check_profile(session, self.wish)
             create_account(
                 session,
                 self.access,
                 contact=self.params.get("contact") or (),
                 terms_agreed=self.params["terms_agreed"],
             )
-        if not self.check:
-            self._save_state(directory=self.access.directory, account_uri=session.account_uri)
-        return session
+        self._save_account(t.cast("str", session.account_uri))
 
     def _order(self, session: Session, remembered: Remembered | None, *, may_order: bool) -> Placed | None:
         if remembered is not None:
@@ -95,7 +103,21 @@ class Issue:
         if self.check or not may_order:
             return None
         self.lineage.drop_pending()
-        return place(session, self.wish, remember=self._remember)
+        return self._place(session)
+
+    def _place(self, session: Session) -> Placed:
+        """Place an order, as the account of the key where the CA has forgotten the one that the lineage had (R33)."""
+        if session.account_uri is None:
+            self._sign_on(session)
+        try:
+            return place(session, self.wish, remember=self._remember)
+        except AcmeProblem as problem:
+            if problem.type != "accountDoesNotExist" or self.access.account_uri:
+                raise
+            self.warn(f"The CA does not know the account {session.account_uri} any more.")
+            session.forget_account()
+            self._sign_on(session)
+            return place(session, self.wish, remember=self._remember)
 
     def _drop(self, why: str | None, *, may_order: bool) -> None:
         """Say that the pending order is of no use; without leave to order, that is an error where one is due."""
@@ -112,10 +134,18 @@ class Issue:
         records, warnings = records_for(session, awaiting_records(placed), resolvers=resolvers)
         for text in warnings:
             self.warn(text)
-        remembered = memories.load_memory(self.lineage.order_path, option="store_path").order
-        if records and remembered and not remembered.records and not self.check:
-            self._remember(replace(remembered, records=tuple(record.returns() for record in records)))
+        if not self.check:
+            memories.save_records(
+                self.lineage.order_path, [record.returns() for record in records], option="store_path"
+            )
         return records
+
+    def _key(self, placed: Placed) -> PrivateKey:
+        """Give the order's key: once the CA has the CSR no other will do, whatever type is wanted by now."""
+        staged = self.lineage.staged_key()
+        if staged is not None and placed.order.status in ("processing", "valid"):
+            return staged
+        return self.lineage.stage_key(self.params["key_type"])
 
     def _stopped(self, placed: Placed, records: list[DnsRecord], resolvers: Resolvers) -> dict[str, t.Any]:
         seen = propagation.check(records, verify=self.params["verify_dns"], resolvers=resolvers)
@@ -131,7 +161,7 @@ class Issue:
         self, session: Session, placed: Placed, records: list[DnsRecord], resolvers: Resolvers
     ) -> dict[str, t.Any]:
         try:
-            outcome = drive(session, placed, self._plan(resolvers), check=self.check)
+            outcome = drive(session, placed, self._plan(placed, resolvers), check=self.check)
         except UserError as error:
             if error.facts.get("order_is_dead") and not self.check:
                 self.lineage.drop_pending()
@@ -146,14 +176,14 @@ class Issue:
             "missing_records": [missing.returns() for missing in outcome.missing],
             **order_returns(outcome.placed, self.wish, records, missing=outcome.missing),
         }
-        if outcome.chain is not None:
+        if outcome.chain is not None and not self.check:
             values.update(self._store(session, outcome))
         return values
 
-    def _plan(self, resolvers: Resolvers) -> Plan:
+    def _plan(self, placed: Placed, resolvers: Resolvers) -> Plan:
         return Plan(
             wish=self.wish,
-            key=lambda: self.lineage.stage_key(self.params["key_type"]),
+            key=lambda: self._key(placed),
             verify=self.params["verify_dns"],
             resolvers=resolvers,
             eager=self.params["records_published"],
@@ -192,6 +222,10 @@ class Issue:
 
     def _remember_limit(self, until: datetime, why: str | None) -> None:
         self._save_state(limited_until=chains.iso(until), limited_why=why)
+
+    def _save_account(self, uri: str) -> None:
+        if not self.check:
+            self._save_state(directory=self.access.directory, account_uri=uri)
 
     def _save_state(self, **values: t.Any) -> None:
         state = {**self.lineage.state(), **values}

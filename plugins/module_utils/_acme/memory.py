@@ -34,6 +34,12 @@ class Remembered:
     expires: str | None
     records: tuple[t.Mapping[str, t.Any], ...] = ()
 
+    @property
+    def what(self) -> str:
+        """Say what it was placed for, as `is_for` compares it."""
+        names = ", ".join(self.identifiers)
+        return f"{names} with the profile {self.profile}" if self.profile else names
+
     def is_for(self, identifiers: t.Iterable[str], profile: str | None) -> bool:
         """Tell whether it was placed for these names and this profile; the order of names does not matter."""
         return set(self.identifiers) == set(identifiers) and (self.profile or None) == (profile or None)
@@ -95,6 +101,13 @@ def save_memory(path: str, memory: Memory) -> None:
         _files.write_file(path, (json.dumps(asdict(memory), indent=2) + "\n").encode(), mode=0o600)
     except OSError as error:
         raise UserError("The state of the order cannot be written", name=path, answer=error.strerror) from error
+
+
+def save_records(path: str, records: t.Sequence[t.Mapping[str, t.Any]], *, option: str) -> None:
+    """Add its TXT records to the order that is remembered, once, so that they can be removed one day."""
+    memory = load_memory(path, option=option)
+    if records and memory.order is not None and not memory.order.records:
+        save_memory(path, replace(memory, order=replace(memory.order, records=tuple(records))))
 
 
 def save_limit(path: str | None, memory: Memory, until: datetime, why: str | None) -> None:

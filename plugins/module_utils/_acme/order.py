@@ -135,13 +135,16 @@ def pick_up(
 ) -> tuple[Placed | None, str | None]:
     """Pick up the remembered order where it is usable, else say in words why it is not (R29).
 
-    A `valid` order is usable unless `renew` asks for the next one.
+    A `valid` order is usable unless `renew` asks for the next one. Where the account is gone the session has none then.
     """
     if not remembered.is_for(wish.names, wish.profile):
-        return None, f"the order {remembered.order_uri} was for {', '.join(remembered.identifiers)}"
+        return None, f"the order {remembered.order_uri} was for {remembered.what}"
     try:
         order = read_order(session, remembered.order_uri)
     except AcmeProblem as problem:
+        if problem.type == "accountDoesNotExist":
+            session.forget_account()
+            return None, f"the CA does not know its account {remembered.account_uri} any more"
         if problem.is_gone:
             check_owner(session, remembered)
             return None, f"the CA does not know the order {remembered.order_uri} any more"

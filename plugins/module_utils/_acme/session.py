@@ -21,6 +21,7 @@ from .._errors import BadInput, UserError
 from .._pki import keys
 from .._version import VERSION
 from .options import Access
+from .problems import AcmeProblem
 
 if t.TYPE_CHECKING:
     import requests
@@ -126,24 +127,33 @@ def open_session(access: Access, *, may_create_key: bool = False) -> Session:
         timeout=access.request_timeout,
         user_agent=f"zerotrust.pomerium/{VERSION} (Ansible collection) acme-python",
     )
-    response = network.fetch(access.directory, doing="give its directory")
-    try:
-        document = response.json()
-        missing = [name for name in ("newNonce", "newAccount", "newOrder") if name not in document]
-    except (ValueError, TypeError):
-        missing = ["a JSON object"]
-    if missing:
-        raise BadInput(
-            "acme_directory",
-            access.directory,
-            f"answers, but is not an ACME directory (it lacks {', '.join(missing)})",
-            remedy="Give the directory URL of RFC 8555, like https://acme-v02.api.letsencrypt.org/directory.",
-        )
+    document = _fetch_directory(network, access.directory)
     network.new_nonce_url = document["newNonce"]
     session = Session(access.directory, messages.Directory.from_json(document), network, key, jwk, is_new)
     if access.account_uri:
         session.use_account(access.account_uri)
     return session
+
+
+def _fetch_directory(network: Network, url: str) -> dict[str, t.Any]:
+    """Fetch the directory. Raises BadInput where something else answers there."""
+    try:
+        document = network.fetch(url, doing="give its directory").json()
+        there = document if isinstance(document, dict) else {}
+        lacks = [name for name in ("newNonce", "newAccount", "newOrder") if name not in there]
+        why = f"it lacks {', '.join(lacks)}"
+    except AcmeProblem as problem:
+        if problem.status is None or problem.status >= 429:
+            raise
+        lacks, why = ["JSON"], str(problem.answer)
+    if lacks:
+        raise BadInput(
+            "acme_directory",
+            url,
+            f"answers, but is not an ACME directory ({why})",
+            remedy="Give the directory URL of RFC 8555, like https://acme-v02.api.letsencrypt.org/directory.",
+        )
+    return t.cast("dict[str, t.Any]", document)
 
 
 def _jwk(key: keys.PrivateKey) -> tuple[t.Any, t.Any]:

@@ -52,6 +52,8 @@ def place_order(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[st
     if placed is None:
         return {"changed": True, "account_uri": session.account_uri, **NO_ORDER}
     records, warnings = records_for(session, awaiting_records(placed), resolvers=resolvers, zone=params.get("zone"))
+    if state_path is not None and not check:
+        memories.save_records(state_path, [record.returns() for record in records], option="state_path")
     seen = propagation.check(records, verify=params["verify_dns"], resolvers=resolvers)
     for text in (*warnings, *seen.warnings):
         warn(text)
@@ -85,5 +87,6 @@ def _pick_up_or_place(
         if why:
             warn(f"A new order is needed: {why}.")
     if placed is None and not check:
+        require_account(session)
         placed = place(session, wish, remember=remember)
     return placed

@@ -96,10 +96,11 @@ else:
                 except messages.Error as error:
                     if error.code != "badNonce" or time.monotonic() > end:
                         raise
-                except errors.MissingNonce as error:
-                    if error.response.request.method != "POST":
+                except errors.NonceError:
+                    last: requests.Response | None = self._thread.last
+                    if last is None or not last.ok or last.request.method != "POST":
                         raise
-                    return error.response  # the request itself succeeded (T10)
+                    return last  # the request itself succeeded, only the nonce for the next one is missing (T10)
 
         def ask(self, url: str, body: t.Any = None, *, doing: str, repeatable: bool = False) -> requests.Response:
             """Send a signed request; `body` None is POST-as-GET, which reads and may be repeated at will.
@@ -154,13 +155,14 @@ else:
             )
             if problem.type == "rateLimited":
                 return problem, None
+            again = None if (retry_after or 0) > LONGEST_BUSY_SECONDS else retry_after or 0
             if response.status_code in (429, 503):
-                return problem, None if (retry_after or 0) > LONGEST_BUSY_SECONDS else retry_after or 0
-            if response.status_code >= 500:
-                if reads or response.request.method != "POST":
-                    return problem, retry_after if (retry_after or 0) <= LONGEST_BUSY_SECONDS else None
-                return LostAnswer(f"The CA failed while asked to {doing}", answer=problem.answer), None
-            return problem, None
+                return problem, again
+            if response.status_code < 500:
+                return problem, None
+            if reads or response.request.method != "POST":
+                return problem, again
+            return LostAnswer(f"The CA failed while asked to {doing}", answer=problem.answer), None
 
     def _was_posted(error: requests.RequestException) -> bool:
         """Tell whether the request itself may have reached the CA: the nonce before it may have failed instead."""

@@ -20,9 +20,18 @@ from .._errors import UserError
 
 @contextlib.contextmanager
 def hold_lock(path: str, *, within: float) -> t.Iterator[None]:
-    """Hold an exclusive lock on `path`. Raises UserError naming the holder's process after `within` seconds."""
-    _files.make_directory(os.path.dirname(path))
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Hold an exclusive lock on `path`. Raises UserError naming the holder's process after `within` seconds, and where
+    the lock cannot be made."""
+    try:
+        _files.make_directory(os.path.dirname(path))
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UserError(
+            "The store cannot be written",
+            name=path,
+            answer=error.strerror,
+            remedy="Mend its rights, or give another path.",
+        ) from error
     try:
         if not _take(descriptor):
             waited = _wait.until(lambda: _take(descriptor), reached=bool, within=within, first=0.1, every=0.5)

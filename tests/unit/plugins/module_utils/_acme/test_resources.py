@@ -1,0 +1,99 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What CAs send, read leniently."""
+
+from __future__ import annotations
+
+import typing as t
+from datetime import datetime, timezone
+
+import pytest
+import requests
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme import resources
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
+
+
+class Session:
+    """Gives one document to whoever reads."""
+
+    thumbprint = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+
+    def __init__(self, document: dict[str, t.Any]) -> None:
+        self.document = document
+
+    def ask(self, url: str, body: t.Any = None, *, doing: str) -> t.Any:
+        response = requests.Response()
+        response.json = lambda **kwargs: self.document  # type: ignore[method-assign]
+        return response
+
+
+def authorization(**document: t.Any) -> resources.Authorization:
+    whole = {"identifier": {"type": "dns", "value": "a.example"}, "status": "pending", **document}
+    return resources.read_authorization(t.cast("t.Any", Session(whole)), "https://ca/authz/1")
+
+
+@pytest.mark.parametrize("status", ["expired", "deactivated", "something-new"])
+def test_statuses_that_the_library_refuses_are_read(status: str) -> None:
+    """T5, R42."""
+    assert authorization(status=status).status == status
+
+
+def test_an_empty_error_is_none_and_unknown_challenges_are_kept() -> None:
+    """R42."""
+    found = authorization(challenges=[{"type": "x-new-01", "url": "u", "error": {}}, {"type": "dns-01", "url": "v"}])
+    assert found.challenge("dns-01").error is None
+    assert found.problem() is None
+
+
+@pytest.mark.parametrize("challenges", [None, [], [{"type": "http-01", "url": "u", "token": "t"}]])
+def test_what_is_offered_instead_of_dns_is_told(challenges: t.Any) -> None:
+    """R48."""
+    offered = "http-01" if challenges else "none"
+    with pytest.raises(UserError, match=f"no dns-01 challenge for a.example: offered are: {offered}"):
+        authorization(challenges=challenges).challenge("dns-01")
+
+
+@pytest.mark.parametrize(
+    ("document", "identifier"),
+    [
+        ({"wildcard": True}, "*.a.example"),
+        ({"identifier": {"type": "dns", "value": "*.A.example"}}, "*.a.example"),
+        ({}, "a.example"),
+    ],
+)
+def test_a_wildcard_is_told_in_either_way(document: dict[str, t.Any], identifier: str) -> None:
+    found = authorization(**document)
+    assert (found.identifier, found.name) == (identifier, "a.example")
+
+
+def test_the_value_is_made_of_the_raw_token() -> None:
+    """T8: a token of odd length or non-canonical base64url is taken as it is (RFC 8555 section 8.4)."""
+    session = t.cast("t.Any", Session({}))
+    values = [
+        resources.dns_value(session, resources.Challenge("dns-01", "u", "pending", token, None))
+        for token in ("abc", "abd", "a")
+    ]
+    assert len({*values}) == 3
+    assert {len(value) for value in values} == {43}
+
+
+@pytest.mark.parametrize("token", ["", "a.b", "a b", "a\n", "ä", "../x"])
+def test_a_token_that_is_none_is_refused(token: str) -> None:
+    challenge = resources.Challenge("dns-01", "u", "pending", token, None)
+    with pytest.raises(UserError, match="malformed challenge token"):
+        resources.dns_value(t.cast("t.Any", Session({})), challenge)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2026-12-01T10:00:00Z", "2026-12-01T10:00:00.123456789Z", "2026-12-01T12:00:00+02:00", "2026-12-01t10:00:00z"],
+)
+def test_time_stamps_are_read_in_every_form(text: str) -> None:
+    assert resources.parse_moment(text) == datetime(2026, 12, 1, 10, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize("text", [None, "", "tomorrow", "2026-12-01"])
+def test_what_is_no_time_stamp_is_none(text: str | None) -> None:
+    assert resources.parse_moment(text) is None

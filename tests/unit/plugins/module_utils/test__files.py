@@ -1,0 +1,92 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.zerotrust.pomerium.plugins.module_utils import _files
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._versions import Content, Versions
+
+
+def test_a_file_has_its_mode_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        _files.write_file(str(tmp_path / "file"), b"data", mode=0o644)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "target").write_text("untouched")
+    (tmp_path / "file").symlink_to("target")
+    _files.write_file(str(tmp_path / "file"), b"data")
+    assert (tmp_path / "target").read_text() == "untouched"
+    assert not (tmp_path / "file").is_symlink()
+
+
+def test_when_one_of_several_cannot_be_written_all_are_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        _files.write_together(
+            {str(tmp_path / "one"): (b"new", 0o600), str(tmp_path / "missing" / "two"): (b"new", 0o600)}
+        )
+    assert (tmp_path / "one").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_on_a_full_disk_all_are_as_they_were(tmp_path: Path) -> None:
+    """The limit on a file's size stands for the disk: the write fails in the middle of the second file."""
+    (tmp_path / "one").write_text("old")
+    code = f"""
+import resource, signal
+from ansible_collections.zerotrust.pomerium.plugins.module_utils import _files
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+files = {{{str(tmp_path / "one")!r}: (b"new", 0o600), {str(tmp_path / "two")!r}: (b"x" * 9000, 0o600)}}
+try:
+    _files.write_together(files)
+except OSError as error:
+    print(error.strerror)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", code]
+    assert subprocess.check_output(command, env=environment, text=True).strip() == "File too large"
+    assert (tmp_path / "one").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_a_version_with_the_same_content_is_used_again(tmp_path: Path) -> None:
+    versions = Versions(str(tmp_path))
+    files = {"a.pem": Content(b"a", 0o640)}
+    assert [versions.add("v1", files) for _time in range(2)] == ["v1", "v1"]
+    versions.switch("v1")
+    assert os.readlink(versions.link) == "versions/v1"
+    assert versions.add("v1", {"a.pem": Content(b"b")}) == "v1.1"
+    assert versions.current() == "v1"
+
+
+def test_the_current_version_is_never_pruned(tmp_path: Path) -> None:
+    versions = Versions(str(tmp_path))
+    for name in ("v1", "v2", "v3"):
+        versions.add(name, {"a": Content(b"")})
+    versions.switch("v1")
+    assert versions.prune(1) == ["v2"]
+    assert versions.names() == ["v1", "v3"]
+
+
+def test_a_current_link_to_nothing_is_none(tmp_path: Path) -> None:
+    versions = Versions(str(tmp_path))
+    versions.add("v1", {"a": Content(b"")})
+    versions.switch("v9")
+    assert versions.current() is None
