@@ -100,8 +100,10 @@ def test_r27_other_names_or_another_key_type_are_a_new_certificate(controller: C
     before = current(controller)
     names = ["*.corp.example.com", "corp.example.com", "vpn.example.com"]
     turned, more = controller.run_all(
-        [("acme_certificate", {"identifiers": ["corp.example.com *.corp.example.com"]}),
-         ("acme_certificate", {"identifiers": names, "key_type": "rsa-2048"})]
+        [
+            ("acme_certificate", {"identifiers": ["corp.example.com *.corp.example.com"]}),
+            ("acme_certificate", {"identifiers": names, "key_type": "rsa-2048"}),
+        ]
     )
     assert not turned.ok["changed"] and turned["reasons"] == []
     assert more.ok["reasons"] == ["names", "key_type"] and more["phase"] == "waiting_for_dns"

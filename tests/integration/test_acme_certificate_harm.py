@@ -24,7 +24,14 @@ from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import 
 )
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.lossy_proxy import path_of
-from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import CUT, AfterSuccess, Outcome, Reply, Request, Rule
+from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import (
+    CUT,
+    AfterSuccess,
+    Outcome,
+    Reply,
+    Request,
+    Rule,
+)
 
 ONE_OF_EACH = {"accounts": 1, "orders": 1, "certificates": 1}
 RETURN = {"on_error": "return"}
@@ -132,7 +139,10 @@ def test_an_order_that_failed_is_forgotten_and_the_next_run_orders_anew(controll
         ]
     )
     assert "The order has failed" in failed.ok["error"] and "unauthorized" in failed["error"]
-    assert {problem["identifier"]["value"] for problem in failed["problems"]} <= {"*.corp.example.com", "corp.example.com"}
+    assert {problem["identifier"]["value"] for problem in failed["problems"]} <= {
+        "*.corp.example.com",
+        "corp.example.com",
+    }
     assert failed["problems"] and failed["done"]
     assert again.ok["changed"] and not set(entries(again)) & set(entries(first.ok))
 

@@ -102,9 +102,11 @@ class Session:
         self.account_uri = None
         self.network.account = None
 
-    def ask(self, url: str, body: t.Any = None, *, doing: str, repeatable: bool = False) -> requests.Response:
+    def ask(
+        self, url: str, body: t.Any = None, *, doing: str, repeatable: bool = False, document: bool = True
+    ) -> requests.Response:
         """Send a signed request; without body it only reads (POST-as-GET). Raises as `Network.ask`."""
-        return self.network.ask(url, body, doing=doing, repeatable=repeatable)
+        return self.network.ask(url, body, doing=doing, repeatable=repeatable, document=document)
 
 
 def open_session(access: Access, *, may_create_key: bool = False) -> Session:

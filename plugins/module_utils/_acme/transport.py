@@ -13,6 +13,7 @@ Loaded only when the CA is really asked. Private to this collection.
 from __future__ import annotations
 
 import email.utils
+import itertools
 import logging
 import random
 import threading
@@ -23,14 +24,20 @@ from datetime import datetime, timedelta, timezone
 from .._errors import UserError
 from .problems import AcmeProblem
 
+YEAR_SECONDS = 366 * 86400.0
+
 try:
     import requests
+    import urllib3
     from acme import client, errors, messages
 except ImportError:
     pass
 else:
     LONGEST_BUSY_SECONDS = 300.0
     """A busy CA (503 with Retry-After) is waited for up to this long; beyond it, a later run is the better way."""
+
+    QUICK_NONCES = 10
+    """So many refused nonces in a row are bad luck and repeated at once; a CA that goes on so gets a pause in between."""
 
     FIRST_CONTACT_SECONDS = 10.0
     """An unsigned GET comes before anything was begun: a wrong URL should be said soon, a schedule comes again."""
@@ -42,7 +49,10 @@ else:
         """
 
     class Network(client.ClientNetwork):
-        """ClientNetwork for one account key: `ask` is `post` with everything above."""
+        """ClientNetwork for one account key: `ask` is `post` with everything above.
+
+        `requests` keeps ten connections to a host: as many threads may ask at once. `clock` and `sleep` are for tests.
+        """
 
         def __init__(
             self,
@@ -53,6 +63,8 @@ else:
             timeout: int = 45,
             user_agent: str,
             patience: float = 120.0,
+            clock: t.Callable[[], float] = time.monotonic,
+            sleep: t.Callable[[float], None] = time.sleep,
         ) -> None:
             super().__init__(
                 key,
@@ -62,16 +74,13 @@ else:
                 timeout=timeout,
             )
             self.patience = patience
+            self._clock, self._sleep = clock, sleep
             self.new_nonce_url: str | None = None
             self._thread = threading.local()
             self.session.hooks["response"].append(self._see)
             # At DEBUG the library logs payloads and answers: tokens and EAB among them (T18).
             for name in ("acme", "urllib3"):
                 logging.getLogger(name).setLevel(logging.WARNING)
-
-        def widen(self, lanes: int) -> None:
-            """Keep as many connections as there are threads that ask at once."""
-            self.session.mount("https://", requests.adapters.HTTPAdapter(pool_maxsize=max(10, lanes)))
 
         def _see(self, response: requests.Response, *args: t.Any, **kwargs: t.Any) -> None:
             """Keep every response, so that its status and headers are there when the library drops them (T3, T4)."""
@@ -88,29 +97,41 @@ else:
 
         def post(self, *args: t.Any, **kwargs: t.Any) -> requests.Response:
             """Post as the library does, with badNonce repeated until the deadline (each time signed anew)."""
-            end = time.monotonic() + self.patience
+            end = self._clock() + self.patience
             kwargs.setdefault("new_nonce_url", self.new_nonce_url)
-            while True:
+            for tries in itertools.count(1):
                 try:
                     return self._post_once(*args, **dict(kwargs))
                 except messages.Error as error:
-                    if error.code != "badNonce" or time.monotonic() > end:
+                    if error.code != "badNonce" or self._clock() > end:
                         raise
+                    if tries >= QUICK_NONCES:
+                        self._sleep(1.0)
                 except errors.NonceError:
                     last: requests.Response | None = self._thread.last
                     if last is None or not last.ok or last.request.method != "POST":
                         raise
                     return last  # the request itself succeeded, only the nonce for the next one is missing (T10)
+            raise AssertionError("count never ends")
 
-        def ask(self, url: str, body: t.Any = None, *, doing: str, repeatable: bool = False) -> requests.Response:
+        def ask(
+            self, url: str, body: t.Any = None, *, doing: str, repeatable: bool = False, document: bool = True
+        ) -> requests.Response:
             """Send a signed request; `body` None is POST-as-GET, which reads and may be repeated at will.
 
-            `doing` completes "The CA refused to ..."; `repeatable` says that doing it twice is as doing it once.
-            Raises AcmeProblem where the CA refuses, LostAnswer where a request that is not repeatable got no usable
-            answer, UserError where the CA cannot be reached.
+            `doing` completes "The CA refused to ..."; `repeatable` says that doing it twice is as doing it once;
+            `document` that only a JSON object is a usable answer. Raises AcmeProblem where the CA refuses, LostAnswer
+            where a request that is not repeatable got no usable answer, UserError where the CA cannot be reached.
             """
+
+            def send() -> requests.Response:
+                response = self.post(url, body)
+                if document and _json_object(response) is None:
+                    raise errors.ClientError(response)
+                return response
+
             reads = repeatable or body is None
-            return self._patiently(lambda: self.post(url, body), url, doing=doing, reads=reads, patience=self.patience)
+            return self._patiently(send, url, doing=doing, reads=reads, patience=self.patience)
 
         def fetch(self, url: str, *, doing: str) -> requests.Response:
             """Send an unsigned GET (the directory, renewal information)."""
@@ -119,7 +140,7 @@ else:
         def _patiently(
             self, send: t.Callable[[], requests.Response], url: str, *, doing: str, reads: bool, patience: float
         ) -> requests.Response:
-            end = time.monotonic() + patience
+            end = self._clock() + patience
             pause = 0.5
             while True:
                 self._thread.last = None
@@ -127,9 +148,9 @@ else:
                     return send()
                 except (errors.Error, messages.Error, requests.RequestException) as error:
                     failure, seconds = self._judge(error, url, doing=doing, reads=reads)
-                if seconds is None or time.monotonic() + (seconds or pause) > end:
+                if seconds is None or self._clock() + (seconds or pause) > end:
                     raise failure
-                time.sleep(seconds or pause * random.uniform(0.8, 1.2))
+                self._sleep(seconds or pause * random.uniform(0.8, 1.2))
                 pause = min(pause * 2, 10.0)
 
         def _judge(self, error: Exception, url: str, *, doing: str, reads: bool) -> tuple[UserError, float | None]:
@@ -141,11 +162,15 @@ else:
             if isinstance(error, requests.RequestException):
                 if response is None and isinstance(error, requests.exceptions.SSLError):
                     return _untrusted(url, error), None
-                if reads or not _was_posted(error):
+                if reads or not _was_posted(error, response):
                     return _unreachable(url, error, doing=doing), 0 if _may_pass(error) else None
                 return LostAnswer(f"No answer came to the request to {doing}", answer=_short(error)), None
             if response is None:
                 return UserError(f"The CA could not be asked to {doing}", answer=str(error)), None
+            if response.ok and response.request.method != "GET":
+                unusable = UserError if reads or response.request.method == "HEAD" else LostAnswer
+                failure = unusable(f"The CA's answer to the request to {doing} is of no use", answer=_quote(response))
+                return failure, None if isinstance(failure, LostAnswer) else 0
             retry_after = retry_after_seconds(response)
             problem = AcmeProblem(
                 doing,
@@ -164,21 +189,32 @@ else:
                 return problem, again
             return LostAnswer(f"The CA failed while asked to {doing}", answer=problem.answer), None
 
-    def _was_posted(error: requests.RequestException) -> bool:
-        """Tell whether the request itself may have reached the CA: the nonce before it may have failed instead."""
-        if getattr(error.request, "method", None) != "POST":
-            return False
-        return not isinstance(error, requests.exceptions.ConnectTimeout) and "NewConnectionError" not in repr(error)
+    def _was_posted(error: requests.RequestException, response: requests.Response | None) -> bool:
+        """Tell whether the request itself may have reached the CA: the nonce before it may have failed instead.
 
-    def _problem_document(response: requests.Response) -> dict[str, t.Any]:
+        An answer that breaks off leaves an error without request; its head is in `response`.
+        """
+        request = error.request or (response.request if response is not None else None)
+        if request is None or request.method != "POST":
+            return False
+        return not isinstance(_reason(error), urllib3.exceptions.ConnectTimeoutError)  # NewConnectionError is one
+
+    def _json_object(response: requests.Response) -> dict[str, t.Any] | None:
         try:
             document = response.json()
         except ValueError:
-            document = None
-        if isinstance(document, dict) and ("type" in document or "detail" in document):
+            return None
+        return document if isinstance(document, dict) else None
+
+    def _problem_document(response: requests.Response) -> dict[str, t.Any]:
+        document = _json_object(response)
+        if document is not None and ("type" in document or "detail" in document):
             return document
+        return {"detail": _quote(response)}
+
+    def _quote(response: requests.Response) -> str:
         text = " ".join((response.text or "").split())[:200]
-        return {"detail": f"HTTP {response.status_code}{f': {text}' if text else ''}"}
+        return f"HTTP {response.status_code}{f': {text}' if text else ''}"
 
     def _may_pass(error: Exception) -> bool:
         """Tell whether trying again makes sense: not for a name that does not resolve or a malformed URL."""
@@ -187,10 +223,14 @@ else:
             (requests.exceptions.MissingSchema, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema),
         ) and "NameResolutionError" not in repr(error)
 
-    def _short(error: Exception) -> str:
+    def _reason(error: Exception) -> t.Any:
+        """Dig out what `urllib3` said below the wrapping of `requests` (and of a proxy's error)."""
         reason = error.args[0] if error.args else error
         reason = getattr(reason, "reason", reason)
-        return str(reason).split(": ", 1)[-1]
+        return getattr(reason, "original_error", reason)
+
+    def _short(error: Exception) -> str:
+        return str(_reason(error)).split(": ", 1)[-1]
 
     def _unreachable(url: str, error: Exception, *, doing: str) -> UserError:
         return UserError(
@@ -210,25 +250,25 @@ else:
 
 
 def retry_after_seconds(response: t.Any) -> float | None:
-    """Read Retry-After (RFC 9110 section 10.2.3) as seconds from now, None where it is missing or malformed.
+    """Read Retry-After (RFC 9110 section 10.2.3) as seconds from now (a year at most), None where missing or malformed.
 
     The date form is compared with the server's own Date, so that neither its clock nor our time zone matters (R6).
     """
     text = response.headers.get("Retry-After")
     if text is None:
         return None
-    if text.strip().isdigit():
-        return float(text)
+    if text.strip().isdecimal():
+        return min(float(text), YEAR_SECONDS)
     moment = _http_date(text)
     if moment is None:
         return None
     server_now = _http_date(response.headers.get("Date") or "") or datetime.now(timezone.utc)
-    return max(0.0, (moment - server_now).total_seconds())
+    return min(max(0.0, (moment - server_now).total_seconds()), YEAR_SECONDS)
 
 
 def _http_date(text: str) -> datetime | None:
     try:
         moment = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError):
+        return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return moment.replace(tzinfo=timezone.utc) if moment.tzinfo is None else moment.astimezone(timezone.utc)
