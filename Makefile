@@ -50,8 +50,8 @@ types: copy  ## mypy, strict
 	@cd $(CACHE) && mypy --no-error-summary --config-file $(COPY)/mypy.ini $(COPY:$(CACHE)/%=%)/plugins
 
 docs: copy  ## documentation and changelog are valid, the roles' README and defaults current
-	@$(IN_COPY) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs all \
-	    --check-extra-docs-refs --skip-rstcheck .
+	@mkdir -p $(CACHE)/home && $(IN_COPY) HOME=$(CACHE)/home antsibull-docs lint-collection-docs \
+	    --plugin-docs --validate-collection-refs all --check-extra-docs-refs --skip-rstcheck .
 	@$(IN_COPY) antsibull-changelog lint
 	@rm -rf .cache/roles && mkdir .cache/roles && cp -R $(COPY)/roles $(COPY)/galaxy.yml .cache/roles
 	@$(MAKE) --no-print-directory role-docs ROLES=.cache/roles/roles

@@ -178,9 +178,9 @@ def is_pair(certificate_path: Path, key_path: Path) -> bool:
 
 
 def tree(path: Path) -> dict[str, bytes]:
-    """Every file below a directory with its content, links included; nothing where it does not exist."""
+    """Every file below a directory with its content, links included, but for locks, which name their last holder."""
     return {
         str(one.relative_to(path)): str(one.readlink()).encode() if one.is_symlink() else one.read_bytes()
         for one in sorted(path.rglob("*"))
-        if one.is_symlink() or one.is_file()
+        if one.name != "lock" and (one.is_symlink() or one.is_file())
     }

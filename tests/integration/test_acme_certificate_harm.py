@@ -12,6 +12,7 @@ import random
 import signal
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,7 +83,7 @@ def test_r3_a_certificate_that_could_not_be_fetched_is_not_lost_by_another_key_t
 def test_r7_a_rate_limit_fails_at_once_and_no_run_before_its_time_asks_again(behind_proxy: Controller) -> None:
     proxy = behind_proxy.lab.proxy
     assert proxy is not None
-    behind_proxy.run("acme_account").ok
+    assert behind_proxy.run("acme_account").ok["created"]
     body = b'{"type": "urn:ietf:params:acme:error:rateLimited", "detail": "too many certificates"}'
     headers = {"Retry-After": "86400", "Content-Type": "application/problem+json"}
     proxy.respond("newOrder", 429, headers=headers, body=body)
@@ -105,9 +106,9 @@ def test_with_the_ca_down_an_error_is_returned_beside_the_certificate_in_use(con
     lab.pebble.stop()
     before = tree(controller.home)
     names = {"identifiers": ["*.corp.example.com"]}
-    returned, failed = controller.run_all([("acme_certificate", {**RETURN, **names}), ("acme_certificate", names)])
-    for error in (returned.ok["error"], failed.error):
-        assert "The CA cannot be reached to give its directory" in error and lab.directory_url in error
+    returned = controller.run("acme_certificate", **RETURN, **names).ok
+    assert "The CA cannot be reached to give its directory" in returned["error"]
+    assert lab.directory_url in returned["error"]
     assert (returned["done"], returned["changed"], returned["reasons"]) == (True, False, ["names"])
     assert returned["fullchain"] == issued["fullchain"] and returned["paths"] == issued["paths"]
     assert tree(controller.home) == before
@@ -149,8 +150,6 @@ def test_an_order_that_failed_is_forgotten_and_the_next_run_orders_anew(controll
 
 def test_r29_an_order_that_is_of_no_use_is_replaced_or_said_where_none_may_be(behind_proxy: Controller) -> None:
     def end_soon(reply: Reply) -> Reply:
-        from dataclasses import replace
-
         document = {**json.loads(reply.body), "expires": "2020-01-01T00:00:00Z"}
         return replace(reply, body=json.dumps(document).encode())
 
@@ -193,10 +192,10 @@ def kill_modules(lab: Lab) -> None:
     home, killed = f"HOME={lab.ansible.home}".encode(), 0
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"AnsiballZ_acme" in (process / "cmdline").read_bytes():
-                if home in (process / "environ").read_bytes().split(b"\0"):
-                    os.kill(int(process.name), signal.SIGKILL)
-                    killed += 1
+            is_module = b"AnsiballZ_acme" in (process / "cmdline").read_bytes()
+            if is_module and home in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
+                killed += 1
         except OSError:  # it has ended, or is another user's
             continue
     assert killed, "a module has asked, so one runs"
@@ -258,8 +257,8 @@ def test_killed_at_random_moments_it_ends_with_one_certificate(start: t.Callable
     controller = start(is_lossy=True, pebble={"nonce_reject": 0})
     chance = random.Random(seed)
     controller.paste(controller.run("acme_certificate").ok)
-    for _death in range(2):
+    for longest in (11, 4):  # requests of a run that does all the rest; of one that has only to fetch the certificate
         kind = chance.choice([KillBefore, KillAfter])
-        die(controller, kind(controller.lab, "/", nth=chance.randint(1, 5)))
+        die(controller, kind(controller.lab, "/", nth=chance.randint(1, longest)))
     assert controller.run("acme_certificate").ok["renewed"] and is_current_a_pair(controller)
     assert made(controller.lab) == ONE_OF_EACH

@@ -67,16 +67,16 @@ def rewriting(forge: t.Callable[[Chain], Chain]) -> t.Callable[[Reply], Outcome]
     return change
 
 
-def refused(controller: Controller, module: str) -> dict[str, str]:
+def refused(controller: Controller, module: str, forgeries: t.Collection[str]) -> dict[str, str]:
     """Run the module once against each forgery; the messages, by what was wrong."""
     assert controller.lab.proxy is not None
-    for forge, _message in FORGERIES.values():
-        controller.lab.proxy.rewrite("certificate", rewriting(forge))
-    return dict(zip(FORGERIES, (done.error for done in controller.run_all([(module, {})] * len(FORGERIES)))))
+    for what in forgeries:
+        controller.lab.proxy.rewrite("certificate", rewriting(FORGERIES[what][0]))
+    return dict(zip(forgeries, (done.error for done in controller.run_all([(module, {})] * len(forgeries)))))
 
 
 def check_messages(errors: t.Mapping[str, str]) -> None:
-    wrong = {what: errors[what] for what, (_forge, message) in FORGERIES.items() if message not in errors[what]}
+    wrong = {what: error for what, error in errors.items() if FORGERIES[what][1] not in error}
     assert wrong == {}
 
 
@@ -88,7 +88,7 @@ def test_r35_r36_a_wrong_chain_is_refused_and_old_files_stay_byte_identical(star
     before = tree(controller.key_path.parent)
     assert first.ok and sorted(before) == ["fullchain.pem", "privkey.pem"]
 
-    check_messages(refused(controller, "acme_finalize"))
+    check_messages(refused(controller, "acme_finalize", FORGERIES))
     after = tree(controller.key_path.parent)
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"privkey.pem.pending"}, "the key that the CA has signed for"
@@ -102,7 +102,7 @@ def test_r35_r36_a_wrong_chain_is_refused_and_old_files_stay_byte_identical(star
 def test_r36_a_wrong_chain_never_gets_into_the_store(start: t.Callable[..., Controller]) -> None:
     controller = start(is_lossy=True, pebble={"chain_length": 2})
     controller.paste(controller.run("acme_certificate").ok)
-    check_messages(refused(controller, "acme_certificate"))
+    check_messages(refused(controller, "acme_certificate", ["a leaf for another key", "an expired leaf"]))
     assert not [name for name in tree(controller.lineage) if "versions" in name or "current" in name]
 
     assert controller.run("acme_certificate").ok["renewed"]

@@ -90,7 +90,7 @@ class Pebble:
         self.authority = Authority("Lab CA for Pebble's own HTTPS")
         self.ca_path = directory / "pebble-ca.pem"
         self.eab_keys = dict(eab_keys or {})
-        self._config = {
+        self._config: dict[str, t.Any] = {
             **self._places(),
             "externalAccountBindingRequired": eab_required,
             "externalAccountMACKeys": self.eab_keys,
@@ -99,17 +99,28 @@ class Pebble:
             "profiles": profiles or DEFAULT_PROFILES,
             "retryAfter": dict(retry_after or {}),
         }
-        environment = plain_environment(
-            PEBBLE_VA_NOSLEEP="1",
-            PEBBLE_WFE_NONCEREJECT=str(nonce_reject),
-            PEBBLE_AUTHZREUSE=str(authz_reuse),
-            PEBBLE_CHAIN_LENGTH=str(chain_length),
-            PEBBLE_ALTERNATE_ROOTS=str(alternate_roots),
+        knobs = {
+            "PEBBLE_VA_NOSLEEP": 1,
+            "PEBBLE_WFE_NONCEREJECT": nonce_reject,
+            "PEBBLE_AUTHZREUSE": authz_reuse,
+            "PEBBLE_CHAIN_LENGTH": chain_length,
+            "PEBBLE_ALTERNATE_ROOTS": alternate_roots,
+        }
+        self._child = self._prepare(dns_server, {name: str(value) for name, value in knobs.items()})
+
+    def _prepare(self, dns_server: str, environment: dict[str, str]) -> Child:
+        """Write the configuration and the certificates for its HTTPS; the process that reads them."""
+        config_path = self.directory / "pebble.json"
+        self.ca_path.write_bytes(self.authority.pem)
+        pair = self.authority.issue("localhost", "127.0.0.1")
+        pair.write(Path(self._config["certificate"]), Path(self._config["privateKey"]))
+        config_path.write_text(json.dumps({"pebble": self._config}, indent=2))
+        return Child(
+            "Pebble",
+            [find_pebble(), "-strict", "-config", config_path, "-dnsserver", dns_server],
+            log_path=self.directory / "pebble.log",
+            environment=plain_environment(**environment),
         )
-        config_path = directory / "pebble.json"
-        command: list[str | Path] = [find_pebble(), "-strict", "-config", config_path, "-dnsserver", dns_server]
-        self._child = Child("Pebble", command, log_path=directory / "pebble.log", environment=environment)
-        self._write(config_path)
 
     def _places(self) -> dict[str, t.Any]:
         return {
@@ -190,12 +201,6 @@ class Pebble:
     def _answers(self) -> bool:
         with socket.create_connection(("127.0.0.1", self.port), timeout=1):
             return bool(self.root_pem())
-
-    def _write(self, config_path: Path) -> None:
-        self.ca_path.write_bytes(self.authority.pem)
-        pair = self.authority.issue("localhost", "127.0.0.1")
-        pair.write(Path(str(self._config["certificate"])), Path(str(self._config["privateKey"])))
-        config_path.write_text(json.dumps({"pebble": self._config}, indent=2))
 
 
 def find_pebble() -> Path:

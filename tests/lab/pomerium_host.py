@@ -96,21 +96,9 @@ class PomeriumHost:
         self.etc.mkdir(parents=True, exist_ok=True)
         self.config_path = self.etc / "config.yaml"
         self.tls_directory = directory / "etc/pomerium-tls"
-        self.port, self._grpc_port, self._health_port = (LEASES.lease() for _ in range(3))
-        self.shared_secret, self.cookie_secret = (_secret() for _ in range(2))
-        template = PACKAGED if config == "packaged" else CONFIGURED
-        self.config_path.touch(mode=0o640)
-        self.config_path.write_text(
-            template.format(
-                name=name,
-                etc=self.etc,
-                port=self.port,
-                grpc_port=self._grpc_port,
-                health_port=self._health_port,
-                shared_secret=self.shared_secret,
-                cookie_secret=self.cookie_secret,
-            )
-        )
+        self.port, self._grpc_port, self._health_port = (LEASES.lease() for _each in range(3))
+        self.shared_secret, self.cookie_secret = (_secret() for _each in range(2))
+        self._write_config(PACKAGED if config == "packaged" else CONFIGURED)
         self.original_config_text = self.config_text
         real = find_pomerium()
         self.is_real = real is not None
@@ -217,6 +205,20 @@ class PomeriumHost:
             f"shared_secret of {self.name}": self.shared_secret,
             f"cookie_secret of {self.name}": self.cookie_secret,
         }
+
+    def _write_config(self, template: str) -> None:
+        self.config_path.touch(mode=0o640)
+        self.config_path.write_text(
+            template.format(
+                name=self.name,
+                etc=self.etc,
+                port=self.port,
+                grpc_port=self._grpc_port,
+                health_port=self._health_port,
+                shared_secret=self.shared_secret,
+                cookie_secret=self.cookie_secret,
+            )
+        )
 
     def _private_directories(self) -> dict[str, str]:
         """A real Pomerium unpacks Envoy into TMPDIR and removes what others unpacked there."""

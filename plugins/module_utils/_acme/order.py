@@ -75,7 +75,6 @@ def side_by_side(work: t.Callable[[T], R], items: t.Sequence[T], session: Sessio
     if lanes <= 1:
         return [work(item) for item in items]
     lanes = min(lanes, 10)
-    session.network.widen(lanes)
     with ThreadPoolExecutor(max_workers=lanes) as pool:
         return list(pool.map(work, items))
 

@@ -37,7 +37,7 @@ else:
     """A busy CA (503 with Retry-After) is waited for up to this long; beyond it, a later run is the better way."""
 
     QUICK_NONCES = 10
-    """So many refused nonces in a row are bad luck and repeated at once; a CA that goes on so gets a pause in between."""
+    """So many refused nonces in a row are bad luck and repeated at once; after that there is a pause between them."""
 
     FIRST_CONTACT_SECONDS = 10.0
     """An unsigned GET comes before anything was begun: a wrong URL should be said soon, a schedule comes again."""

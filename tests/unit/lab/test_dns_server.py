@@ -160,7 +160,7 @@ def test_one_tcp_connection_takes_several_queries(server: DnsServer) -> None:
 )
 def test_a_scripted_error_lasts_as_many_queries_as_asked(server: DnsServer, kind: t.Any, rcode: str) -> None:
     server.misbehave("X.wild.example.com", kind, queries=2)
-    seen = [dns.rcode.to_text(ask(server, "x.wild.example.com").rcode()) for _ in range(3)]
+    seen = [dns.rcode.to_text(ask(server, "x.wild.example.com").rcode()) for _each in range(3)]
     assert seen == [rcode, rcode, "NOERROR"]
 
 

@@ -177,7 +177,7 @@ def test_sighup_fixes_a_swap_to_files_of_the_same_size_and_time(
 def test_the_inline_pair_comes_before_the_list_and_the_list_before_the_file_pair(
     host: PomeriumHost, pair: Pair, wildcard: Issued, ca: Authority, tmp_path: Path
 ) -> None:
-    inline, listed = (ca.issue("*.corp.example.com") for _ in range(2))
+    inline, listed = (ca.issue("*.corp.example.com") for _each in range(2))
     Pair(tmp_path / "listed.pem", tmp_path / "listed.key").put(listed)
     list_text = "certificates:\n" + Pair(tmp_path / "listed.pem", tmp_path / "listed.key").item
     encoded = [base64.b64encode(content).decode() for content in (inline.fullchain_pem, inline.key_pem)]

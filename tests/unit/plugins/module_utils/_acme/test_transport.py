@@ -66,9 +66,7 @@ def key() -> t.Any:
 def network(server: ScriptedCa, clock: Clock, key: t.Any) -> t.Iterator[Network]:
     from josepy import jwa
 
-    made = Network(
-        key=key, alg=jwa.ES256, user_agent="tests/1", timeout=5, clock=lambda: clock.now, sleep=clock.sleep
-    )
+    made = Network(key=key, alg=jwa.ES256, user_agent="tests/1", timeout=5, clock=lambda: clock.now, sleep=clock.sleep)
     made.new_nonce_url = f"{server.url}nonce"
     yield made
     made.session.close()
@@ -116,10 +114,8 @@ def test_the_nonce_of_every_answer_is_used_for_the_next_request(server: Scripted
     assert server.requests == ["HEAD"] + ["POST"] * 5
 
 
-@pytest.mark.parametrize("nonce", [False, "no nonce !"])
-def test_a_success_without_a_usable_nonce_is_a_success(
-    server: ScriptedCa, network: Network, nonce: bool | str
-) -> None:
+@pytest.mark.parametrize("nonce", [False, "abcde"])  # five characters are no base64url
+def test_a_success_without_a_usable_nonce_is_a_success(server: ScriptedCa, network: Network, nonce: bool | str) -> None:
     """T10: the library raises MissingNonce although the CA has done what it was asked."""
     server.script = [Answer(201, {"ok": 1}, nonce=nonce), OK]
     assert change(network, server) == {"ok": 1}
@@ -127,7 +123,7 @@ def test_a_success_without_a_usable_nonce_is_a_success(
     assert server.requests == ["HEAD", "POST", "HEAD", "POST"]
 
 
-@pytest.mark.parametrize("failure", [Answer(nonce=False), Answer(503), CUT, RESET])
+@pytest.mark.parametrize("failure", [Answer(nonce=False), Answer(503, nonce=False), CUT, RESET])
 def test_a_nonce_that_did_not_come_is_asked_for_again_and_nothing_was_lost(
     server: ScriptedCa, network: Network, failure: t.Any
 ) -> None:
@@ -235,7 +231,9 @@ def test_an_address_where_nobody_answers_is_named(server: ScriptedCa, network: N
     server.script = [OK]
     read(network, server)  # a nonce is there now: the next request is the POST itself
     server.url = "http://127.0.0.1:1/"
-    with pytest.raises(UserError, match=r"cannot be reached to \w+ for http://127.0.0.1:1/: .*Connection refused") as error:
+    with pytest.raises(
+        UserError, match=r"cannot be reached to \w+ for http://127.0.0.1:1/: .*Connection refused"
+    ) as error:
         ask(network, server)
     assert not isinstance(error.value, LostAnswer)
     assert "acme_directory" in (error.value.remedy or "")
@@ -263,9 +261,7 @@ def test_threads_share_nonces_and_connections_and_lose_none(server: ScriptedCa, 
     assert len(server.connections) <= 10
 
 
-def test_the_library_logs_no_payload(
-    server: ScriptedCa, network: Network, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_library_logs_no_payload(server: ScriptedCa, network: Network, caplog: pytest.LogCaptureFixture) -> None:
     """T18: at DEBUG it would print tokens and external account bindings."""
     server.script = [OK, problem("badNonce"), problem("malformed"), Answer(502, b"secret")]
     with caplog.at_level(logging.DEBUG):
