@@ -34,7 +34,7 @@ lab: copy $(PEBBLE)  ## ACME server, DNS and Pomerium hosts, left running to pla
 check: lint sanity unit  ## linters, types, docs, sanity, unit tests: about half a minute
 
 test: lint sanity package $(PEBBLE)  ## check, the built tarball, and the integration tests against the lab
-	@$(IN_COPY) pytest $(PYTEST_ARGS)
+	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS)
 
 unit: copy $(PEBBLE)  ## unit tests alone
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS) tests/unit

@@ -130,8 +130,9 @@ class Run:
         if not self.check:
             self.lineage.check_writable()
         state = self.lineage.state()
-        limits = Memory(limited_until=state.get("limited_until"), limited_why=state.get("limited_why"))
-        limits.check_limit(now=memories.utc_now())
+        if state.get("limited_by") == self.access.directory:
+            limits = Memory(limited_until=state.get("limited_until"), limited_why=state.get("limited_why"))
+            limits.check_limit(now=memories.utc_now())
         issue = Issue(self.params, self.access, self.wish, self.lineage, check=self.check, warn=self.warn)
         return issue.run(remembered, may_order=may_order)
 

@@ -209,7 +209,7 @@ class Issue:
             "made_by": f"zerotrust.pomerium {VERSION}",
         }
         self.lineage.commit(chain, self.lineage.stage_key(facts.key_type), meta, session.key)
-        self._save_state(limited_until=None, limited_why=None)
+        self._save_state(limited_by=None, limited_until=None, limited_why=None)
         return {
             "changed": True,
             "renewed": True,
@@ -221,7 +221,7 @@ class Issue:
         memories.save_memory(self.lineage.order_path, Memory(order=order))
 
     def _remember_limit(self, until: datetime, why: str | None) -> None:
-        self._save_state(limited_until=chains.iso(until), limited_why=why)
+        self._save_state(limited_by=self.access.directory, limited_until=chains.iso(until), limited_why=why)
 
     def _save_account(self, uri: str) -> None:
         if not self.check:

@@ -45,6 +45,42 @@ def test_when_one_of_several_cannot_be_written_all_are_as_they_were(tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
+def test_when_one_of_several_is_a_directory_all_are_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("old")
+    (tmp_path / "two").mkdir()
+    with pytest.raises(IsADirectoryError):
+        _files.write_together({str(tmp_path / "one"): (b"new", 0o600), str(tmp_path / "two"): (b"new", 0o600)})
+    assert (tmp_path / "one").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_a_link_to_a_directory_is_replaced_too(tmp_path: Path) -> None:
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "file").symlink_to("directory")
+    _files.write_file(str(tmp_path / "file"), b"data")
+    assert (tmp_path / "file").read_bytes() == b"data"
+
+
+def test_directories_are_made_with_their_mode_and_kept_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir(mode=0o755)
+    _files.make_directory(str(tmp_path / "there" / "a" / "b"), mode=0o750)
+    assert [stat.S_IMODE((tmp_path / "there" / path).stat().st_mode) for path in ("", "a", "a/b")] == [
+        0o755, 0o750, 0o750
+    ]  # fmt: skip
+
+
+def test_removing_a_tree_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("kept")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "link").symlink_to(tmp_path / "kept")
+    (tmp_path / "tree" / "dangling").symlink_to("nowhere")
+    _files.remove_tree(str(tmp_path / "tree"))
+    _files.remove_tree(str(tmp_path / "tree"))
+    assert (tmp_path / "kept" / "file").exists()
+    assert not (tmp_path / "tree").exists()
+
+
 def test_on_a_full_disk_all_are_as_they_were(tmp_path: Path) -> None:
     """The limit on a file's size stands for the disk: the write fails in the middle of the second file."""
     (tmp_path / "one").write_text("old")
@@ -74,6 +110,45 @@ def test_a_version_with_the_same_content_is_used_again(tmp_path: Path) -> None:
     assert os.readlink(versions.link) == "versions/v1"
     assert versions.add("v1", {"a.pem": Content(b"b")}) == "v1.1"
     assert versions.current() == "v1"
+
+
+def test_a_version_that_does_not_fit_on_the_disk_leaves_nothing(tmp_path: Path) -> None:
+    code = f"""
+import resource, signal
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._versions import Content, Versions
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    Versions({str(tmp_path)!r}).add("v1", {{"a": Content(b"a"), "b": Content(b"x" * 9000)}})
+except OSError as error:
+    print(error.strerror)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert "File too large" in subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+    assert list((tmp_path / "versions").iterdir()) == []
+
+
+def test_what_killed_runs_left_is_removed_with_the_old_versions(tmp_path: Path) -> None:
+    versions = Versions(str(tmp_path))
+    versions.add("v1", {"a": Content(b"")})
+    versions.switch("v1")
+    (tmp_path / ".current.12345").symlink_to("versions/v0")
+    (tmp_path / "versions" / ".new-abc").mkdir()
+    (tmp_path / "versions" / ".new-abc" / "privkey.pem").write_text("secret")
+    assert versions.prune(3) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "versions"]
+    assert versions.names() == ["v1"]
+    assert len(list((tmp_path / "versions").iterdir())) == 1
+
+
+def test_a_version_counts_only_with_just_its_files_modes_and_owner(tmp_path: Path) -> None:
+    versions, files = Versions(str(tmp_path)), {"a": Content(b"a", 0o640)}
+    versions.add("v1", files)
+    assert versions.holds("v1", files)
+    assert not versions.holds("v1", {"a": Content(b"a", 0o600)})
+    assert not versions.holds("v1", {"a": Content(b"a", 0o640), "b": Content(b"")})
+    assert not versions.holds("v2", files)
+    assert not Versions(str(tmp_path), owner=(os.getuid() + 1, -1)).holds("v1", files)
 
 
 def test_the_current_version_is_never_pruned(tmp_path: Path) -> None:

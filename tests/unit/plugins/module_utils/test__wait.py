@@ -60,5 +60,13 @@ def test_no_pause_is_no_hot_loop(asked: float) -> None:
     assert min(clock.pauses) >= 0.2
 
 
-def test_a_deadline_in_the_past_still_looks_once() -> None:
-    assert wait(Clock(), ["done"], within=0).reached
+@pytest.mark.parametrize("within", [0, -5])
+def test_a_deadline_in_the_past_still_looks_once(within: float) -> None:
+    assert wait(Clock(), ["done"], within=within).reached
+    assert not wait(Clock(), ["no"], within=within).reached
+
+
+def test_where_no_pause_is_asked_for_it_looks_every_so_often() -> None:
+    clock = Clock()
+    wait(clock, ["no", "no", "done"], within=60)
+    assert clock.pauses == [0.5, 2, 2]

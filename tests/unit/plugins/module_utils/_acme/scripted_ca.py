@@ -107,6 +107,7 @@ class ScriptedCa:
 def _handler(ca: ScriptedCa) -> type[http.server.BaseHTTPRequestHandler]:
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_HEAD(self) -> None:
             self.send(ca.answer_head())

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from datetime import datetime, timedelta, timezone
@@ -33,6 +34,34 @@ def test_an_order_is_remembered_as_it_was(tmp_path: Path) -> None:
     assert loaded is not None
     assert (loaded.order_uri, loaded.identifiers, len(loaded.records)) == (ORDER.order_uri, ORDER.identifiers, 1)
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+
+
+def test_what_is_remembered_is_json_without_a_secret(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    save_memory(str(path), Memory(order=ORDER))
+    document = json.loads(path.read_text())
+    assert set(document) == {"order", "limited_until", "limited_why"}
+    assert set(document["order"]) == {
+        "directory", "account_uri", "order_uri", "identifiers", "profile", "created", "expires", "records"
+    }  # fmt: skip
+
+
+def test_the_records_are_remembered_once_and_only_with_an_order(tmp_path: Path) -> None:
+    path = str(tmp_path / "state.json")
+    save_records(path, [{"name": "a"}], option="state_path")
+    assert load_memory(path, option="state_path") == Memory()
+    save_memory(path, Memory(order=ORDER))
+    for name in ("a", "b"):
+        save_records(path, [{"name": name}], option="state_path")
+    loaded = load_memory(path, option="state_path").order
+    assert loaded is not None
+    assert loaded.records == ({"name": "a"},)
+
+
+def test_a_state_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state.json").mkdir()
+    with pytest.raises(UserError, match=f"cannot be written for {tmp_path}"):
+        save_memory(str(tmp_path / "state.json"), Memory())
 
 
 def test_nothing_remembered_is_no_error(tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ def test_an_error_without_content_is_survived(nothing: dict[str, str] | None) ->
     assert describe_problem(nothing) == "no reason given"
 
 
+@pytest.mark.parametrize("odd", [["text"], {"a": 1}, "text", 5, [{"identifier": "a.example"}]])
+def test_subproblems_that_are_none_do_no_harm(odd: object) -> None:
+    assert describe_problem({"detail": "refused", "subproblems": odd}).startswith("about:blank, 'refused'")
+
+
 def test_a_limit_is_told_with_its_time_and_returned() -> None:
     moment = datetime(2026, 12, 1, 10, tzinfo=timezone.utc)
     problem = AcmeProblem("take the order", {"type": f"{PREFIX}rateLimited", "detail": "too many"}, retry_at=moment)

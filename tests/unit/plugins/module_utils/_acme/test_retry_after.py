@@ -53,7 +53,12 @@ def test_a_date_in_the_past_is_now() -> None:
     assert retry_after_seconds(answer(Retry_After="Wed, 21 Oct 2015 07:28:00 GMT")) == 0
 
 
-@pytest.mark.parametrize("text", ["soon", "", "-5", "1.5e3"])
+@pytest.mark.parametrize("text", ["9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_time_beyond_all_reason_is_a_year(text: str) -> None:
+    assert retry_after_seconds(answer(Retry_After=text)) == 366 * 86400
+
+
+@pytest.mark.parametrize("text", ["soon", "", "-5", "1.5e3", "5, 6", "\u00b2", "Fri, 31 Dec 9999 23:59:59 -1200"])
 def test_what_is_neither_is_as_if_it_were_missing(text: str) -> None:
     assert retry_after_seconds(answer(Retry_After=text)) is None
     assert retry_after_seconds(answer()) is None

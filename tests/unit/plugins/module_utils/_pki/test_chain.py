@@ -14,6 +14,7 @@ from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki import key
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki.csr import make_csr
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import MUST_STAPLE, Authority, Issued
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 NOW = datetime.now(timezone.utc)
 NAMES = ("*.corp.example.com", "corp.example.com")
@@ -109,11 +110,49 @@ def test_line_ends_and_text_between_the_blocks_do_not_matter(issued: Issued) -> 
         (b"", "no PEM certificate"),
         (b"<html>502</html>", "no PEM certificate"),
         (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "damaged"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n", "damaged"),
     ],
 )
 def test_what_is_no_chain_is_refused(pem: bytes, why: str) -> None:
     with pytest.raises(chains.ChainError, match=why):
         chains.parse_chain(pem)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.5, 0.8, 0.99])
+def test_a_chain_that_was_cut_off_somewhere_is_damaged(issued: Issued, part: float) -> None:
+    with pytest.raises(chains.ChainError, match="damaged"):
+        chains.parse_chain(issued.fullchain_pem[: int(len(issued.fullchain_pem) * part)])
+
+
+def test_a_chain_with_a_hole_in_it_is_damaged(issued: Issued) -> None:
+    pem = issued.fullchain_pem
+    with pytest.raises(chains.ChainError, match="damaged"):
+        chains.parse_chain(pem[:300] + pem[-300:])
+
+
+def test_a_root_at_the_end_and_text_of_any_encoding_do_no_harm(issued: Issued, authority: Authority) -> None:
+    chain = chains.parse_chain("# Käse\n".encode("latin-1") + issued.fullchain_pem)
+    chains.check_links(chain)
+    assert chain.pem(leaf=False) == authority.pem
+    assert chain.pem(issuers=False) + chain.pem(leaf=False) == chain.pem() == issued.fullchain_pem
+
+
+def test_a_leaf_that_comes_twice_is_not_its_own_issuer(issued: Issued, authority: Authority) -> None:
+    with pytest.raises(chains.ChainError, match="not in order"):
+        chains.check_links(chains.parse_chain(leaf_pem(issued) * 2 + authority.pem))
+
+
+def test_a_certificate_that_signed_itself_is_no_chain(authority: Authority) -> None:
+    with pytest.raises(chains.ChainError, match="truncated"):
+        chains.check_links(chains.parse_chain(authority.pem))
+
+
+def test_a_certificate_without_names_or_issuer_key_is_described_all_the_same(authority: Authority) -> None:
+    facts = chains.describe(authority.certificate)
+    assert (facts.names, facts.cert_id, facts.issuer) == ((), None, "CN=Lab CA")
+    assert set(facts.returns()) == {
+        "names", "not_before", "not_after", "serial", "fingerprint_sha256", "issuer", "cert_id"
+    }  # fmt: skip
 
 
 def test_anything_but_certificates_in_a_chain_is_refused(issued: Issued) -> None:
@@ -135,15 +174,9 @@ def test_the_certificate_id_has_the_sign_octet_of_the_serial() -> None:
         .not_valid_before(NOW)
         .not_valid_after(NOW + timedelta(days=1))
         .add_extension(x509.AuthorityKeyIdentifier(identifier, None, None), critical=False)
-        .sign(key, keys_hash())
+        .sign(key, hashes.SHA256())
     )
     assert chains.describe(certificate).cert_id == "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"
-
-
-def keys_hash() -> object:
-    from cryptography.hazmat.primitives import hashes
-
-    return hashes.SHA256()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki import keys
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 
 def encrypted(key: keys.PrivateKey) -> bytes:
@@ -61,8 +61,32 @@ def test_a_kind_of_key_that_no_ca_takes_is_named() -> None:
         keys.load(pem)
 
 
-def test_what_is_no_key_is_refused_without_being_quoted() -> None:
+@pytest.mark.parametrize("passphrase", [None, "other"])
+def test_what_is_no_key_is_refused_without_being_quoted(passphrase: str | None) -> None:
+    """Not in the error, and not in those that it was raised from."""
     with pytest.raises(UserError) as error:
-        keys.load(b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n")
-    assert "c2VjcmV0" not in str(error.value)
-    assert "secret" not in str(error.value)
+        keys.load(b"-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", passphrase=passphrase)
+    raised = [error.value, error.value.__cause__, error.value.__context__]
+    assert not [one for one in raised if "c2VjcmV0" in repr(one) or "secret" in repr(one)]
+    assert error.value.remedy
+
+
+@pytest.mark.parametrize("pem", [b"", b"\xff\xfe", b"-----BEGIN PRIVATE KEY-----\n", b"{}"])
+def test_what_is_no_pem_is_refused(pem: bytes) -> None:
+    with pytest.raises(UserError, match="not a PEM private key"):
+        keys.load(pem)
+
+
+@pytest.mark.parametrize("key_type", ["ec-256", "rsa-2048"])
+def test_the_older_forms_of_pem_are_read(key_type: str) -> None:
+    """SEC1 and PKCS#1, as openssl wrote them."""
+    key = keys.generate(key_type)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    assert keys.to_pem(keys.load(pem)) == keys.to_pem(key)
+
+
+def test_public_keys_of_other_kinds_have_a_name_too() -> None:
+    assert keys.key_type(ec.generate_private_key(ec.SECP521R1()).public_key()) == "ec-521"
+    assert keys.key_type(ed25519.Ed25519PrivateKey.generate().public_key()) == "ed25519"

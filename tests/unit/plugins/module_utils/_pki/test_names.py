@@ -49,6 +49,12 @@ def test_an_internationalised_name_is_shown_in_both_forms(given: str) -> None:
         ("a..example", "empty label"),
         (".example", "empty label"),
         ("", "empty name"),
+        ("*", "wildcard must be the whole first label"),
+        ("*.", "empty label"),
+        (".", "empty label"),
+        ("a.example..", "empty label"),
+        ("bücher..example", "not a valid internationalised name"),
+        ("b" + "ü" * 63 + ".example", "not a valid internationalised name"),
         ("localhost", "single label"),
         ("*.com", "single label"),
         ("192.0.2.1", "IP address"),
@@ -64,7 +70,14 @@ def test_what_is_no_name_is_refused_with_the_option_and_the_value(given: str, wh
 
 
 @pytest.mark.parametrize(
-    "given", [["*.a.example", "b.example"], ["*.a.example, b.example"], ["*.a.example\n b.example"]]
+    "given",
+    [
+        ["*.a.example", "b.example"],
+        ["*.a.example, b.example"],
+        ["*.a.example\n b.example\n"],
+        [",*.a.example,,b.example,"],
+        ["*.a.example,", " b.example"],
+    ],
 )
 def test_a_list_may_be_typed_as_one_string(given: list[str]) -> None:
     assert [name.ascii for name in parse_identifiers(given)] == ["*.a.example", "b.example"]
@@ -74,10 +87,26 @@ def test_repeated_names_count_once() -> None:
     assert [name.ascii for name in parse_identifiers(["A.example", "a.example."])] == ["a.example"]
 
 
-@pytest.mark.parametrize("given", [[], [""], [" "]])
+@pytest.mark.parametrize("given", [[], [""], [" "], [","]])
 def test_no_names_are_refused(given: list[str]) -> None:
     with pytest.raises(BadInput, match="no names given"):
         parse_identifiers(given)
+
+
+@pytest.mark.parametrize("empty", ["", " ", ","])
+def test_an_empty_name_in_a_list_is_refused_since_a_template_may_have_failed(empty: str) -> None:
+    with pytest.raises(BadInput, match="an empty name"):
+        parse_identifiers(["a.example", empty])
+
+
+@pytest.mark.parametrize("given", ["xn--zzzzzzzz999.example", "xn--a.example"])
+def test_what_only_looks_internationalised_is_shown_as_it_is(given: str) -> None:
+    assert parse_name(given).shown == given
+
+
+@pytest.mark.parametrize(("given", "sent"), [("bücher。example", "xn--bcher-kva.example"), ("ＡＢ.example", "ab.example")])
+def test_signs_that_stand_for_others_are_read_as_browsers_do(given: str, sent: str) -> None:
+    assert parse_name(given).ascii == sent
 
 
 def test_a_name_beside_the_wildcard_that_covers_it_is_redundant() -> None:

@@ -1,0 +1,178 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""R45 for the ACME modules: no secret is printed, returned, remembered, an argument, or readable by others."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import typing as t
+from pathlib import Path
+
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller, Done, made, tree
+from ansible_collections.zerotrust.pomerium.tests.lab.certificates import key_pem, new_key
+from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import key_forms
+from cryptography.hazmat.primitives import serialization
+
+LOUD = ("-vvvv", "--diff")
+EAB = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
+PASSPHRASE = "correct horse battery staple"
+
+
+class Watcher:
+    """Looks, as fast as it can, at all arguments of all processes and at every file below a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.arguments: set[bytes] = set()
+        self.modes: set[tuple[str, int]] = set()
+        self.open_to_others: dict[str, bytes] = {}
+        self.errors: list[str] = []
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._end.set()
+        self._thread.join(timeout=10)
+
+    def _watch(self) -> None:
+        while not self._end.wait(0.002):
+            for process in Path("/proc").glob("[0-9]*"):
+                self._take_arguments(process / "cmdline")
+            self._take_files(str(self._directory))
+
+    def _take_arguments(self, path: Path) -> None:
+        try:
+            self.arguments.add(path.read_bytes())
+        except OSError:  # the process has ended
+            return
+
+    def _take_files(self, directory: str) -> None:
+        """Go down only where others could; what nobody else can enter hides all below it."""
+        try:
+            entries = list(os.scandir(directory))
+        except OSError:  # it is gone
+            return
+        for entry in entries:
+            try:
+                mode = entry.stat(follow_symlinks=False).st_mode
+                if stat.S_ISREG(mode):
+                    self.modes.add((entry.name, stat.S_IMODE(mode)))
+                    if mode & 0o044:
+                        self.open_to_others[entry.path] = Path(entry.path).read_bytes()
+            except OSError:
+                continue
+            if stat.S_ISDIR(mode):
+                self._take_files(entry.path)
+
+
+def sealed(path: Path) -> None:
+    """Write an account key that is encrypted, so that its passphrase is an option."""
+    key = new_key("ec-256")
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(PASSPHRASE.encode()),
+        )
+    )
+    path.chmod(0o600)
+
+
+def secrets(controller: Controller, *key_paths: Path) -> dict[str, str]:
+    """What must not be seen: these keys in all their forms, passphrase and MAC key."""
+    found = {"the passphrase": PASSPHRASE, "the EAB key": EAB["kid-1"]}
+    for path in key_paths:
+        found.update({f"{path.parent.name}/{what}": form for what, form in key_forms(path).items()})
+    return found
+
+
+def seen(secret: t.Mapping[str, str], text: str) -> list[str]:
+    return [what for what, form in secret.items() if form in text]
+
+
+def everything(runs: t.Sequence[Done]) -> str:
+    """All that was printed, and all that was registered."""
+    return "".join({run.run.output for run in runs}) + "".join(str(run.values) for run in runs)
+
+
+def test_r45_keys_given_as_options_are_nowhere_in_what_is_printed_or_returned(
+    start: t.Callable[..., Controller],
+) -> None:
+    """The account key as text, the certificate's key as text, its passphrase, the EAB key; also where a task fails."""
+    controller = start(pebble={"eab_keys": EAB, "eab_required": True})
+    home = controller.home
+    account, certificate = home / "account-text.pem", home / "certificate-text.pem"
+    for path in (account, certificate):
+        path.write_bytes(key_pem(new_key("ec-256")))
+    text = {"account_key_path": None, "account_key_content": account.read_text()}
+    binding = {"external_account_binding": {"kid": "kid-1", "key": EAB["kid-1"]}}
+    by_text = {**text, "private_key_dest": None, "private_key_content": certificate.read_text()}
+    sealed(controller.lab.account_key_path)
+    secret = {"account_key_passphrase": PASSPHRASE}
+
+    first = controller.run_all(
+        [
+            ("acme_account", {**text, **binding}),
+            ("acme_account_info", text),
+            ("acme_order", text),
+            ("acme_finalize", by_text),
+            ("acme_certificate", {**secret, **binding, "acme_directory": "https://127.0.0.1:1/dir"}),
+            ("acme_certificate", {**secret, **binding, "profile": "none such"}),
+            ("acme_certificate", {**text, "account_key_passphrase": PASSPHRASE, "name": "by-text"}),
+            ("acme_account", {"account_key_path": None, "account_key_content": account.read_text()[:-60]}),
+        ],
+        *LOUD,
+    )
+    assert [bool(done.values["failed"]) for done in first] == [False, False, False, True, True, True, False, True]
+    controller.paste(first[2])
+    second = controller.run_all([("acme_finalize", by_text), ("acme_finalize", {**by_text, "order_uri": "x"})], *LOUD)
+    assert second[0].ok["phase"] == "issued"
+    hidden = secrets(controller, account, certificate)
+    assert len(hidden) == 14
+    assert seen(hidden, everything([*first, *second])) == []
+    assert seen(hidden, controller.state_path.read_text()) == []
+
+
+def test_r45_keys_that_we_make_are_never_printed_an_argument_or_readable_by_others(controller: Controller) -> None:
+    """Over the whole way, while it is watched; with the umask of somebody careless, by files and in the store."""
+    lab = controller.lab
+    temporary = lab.directory / "remote-tmp"
+    env = {"ANSIBLE_REMOTE_TEMP": str(temporary)}
+    umask = os.umask(0)
+    try:
+        with Watcher(lab.directory) as watcher:
+            first = controller.run_all([("acme_certificate", {}), ("acme_order", {})], *LOUD, env=env)
+            for done in first:
+                controller.paste(done.ok)
+            staged = controller.lineage / "pending/privkey.pem"
+            assert staged.stat().st_mode & 0o7777 == 0o600
+            tasks: list[tuple[str, dict[str, t.Any]]] = [("acme_certificate", {}), ("acme_finalize", {})]
+            second = controller.run_all([*tasks, *tasks], *LOUD, env=env)
+    finally:
+        os.umask(umask)
+    assert [done.ok["phase"] for done in second] == ["issued", "issued", "idle", "issued"]
+    assert made(lab)["certificates"] == 2
+
+    hidden = secrets(controller, lab.account_key_path, controller.key_path, controller.lineage / "current/privkey.pem")
+    assert len(hidden) == 20
+    assert any(b"AnsiballZ_acme_finalize" in one for one in watcher.arguments), "the modules were seen at work"
+    assert {mode for name, mode in watcher.modes if "privkey.pem" in name or "account.pem" in name} == {0o600}
+    assert {"privkey.pem", "account.pem"} <= {name for name, _mode in watcher.modes}
+    assert str(controller.fullchain_path) in watcher.open_to_others
+
+    assert seen(hidden, everything([*first, *second])) == []
+    assert seen(hidden, b"\n".join(watcher.arguments).decode(errors="replace")) == []
+    assert {
+        path for path, data in watcher.open_to_others.items() if seen(hidden, data.decode(errors="replace"))
+    } == set()
+    kept = {name: data for name, data in tree(controller.home).items() if not name.endswith((".pem", ".sig"))}
+    assert {"order.json", "store/lineages/pomerium/state.json"} <= set(kept)
+    assert {name for name, data in kept.items() if seen(hidden, data.decode())} == set()
