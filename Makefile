@@ -31,7 +31,7 @@ demo: copy $(PEBBLE)  ## the whole guide, on real parts, before your eyes
 lab: copy $(PEBBLE)  ## ACME server, DNS and Pomerium hosts, left running to play with
 	@$(IN_COPY) python tests/lab/lab.py
 
-check: lint sanity unit  ## linters, types, docs, sanity, unit tests: about half a minute
+check: lint sanity unit  ## linters, types, docs, sanity, unit tests
 
 test: lint sanity package $(PEBBLE)  ## check, the built tarball, and the integration tests against the lab
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS)

@@ -12,6 +12,7 @@ containers) turns it into a plain write. Standard library of Python 3.8 only. Pr
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -44,7 +45,8 @@ def write_file(path: str, data: bytes, *, mode: int = 0o600, owner: Owner | None
 def write_together(files: t.Mapping[str, tuple[bytes, int]], *, owner: Owner | None = None) -> None:
     """Replace several files (path: data and mode): all are written beside first, then renamed back to back.
 
-    What can fail for want of space or rights fails before the first rename, with every file as it was.
+    What can fail (for want of space or rights, or since a directory is in the way) fails before the first rename,
+    with every file as it was.
     """
     staged: dict[str, str] = {}
     try:
@@ -63,6 +65,8 @@ def write_together(files: t.Mapping[str, tuple[bytes, int]], *, owner: Owner | N
 
 def _write_beside(path: str, data: bytes, mode: int, owner: Owner | None) -> str:
     """Write a file with a name of its own in the same directory, fsynced, with its final owner and mode."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=f".{os.path.basename(path)}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

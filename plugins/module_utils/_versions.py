@@ -12,6 +12,7 @@ Standard library of Python 3.8 only. Private to this collection.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import typing as t
@@ -80,15 +81,22 @@ class Versions:
             suffix += 1
             free = f"{version}.{suffix}"
         temporary = tempfile.mkdtemp(dir=self.folder, prefix=".new-")
-        for name, content in files.items():
-            path = os.path.join(temporary, name)
-            _files.write_file(path, content.data, mode=content.mode, owner=self.owner)
-        if self.owner is not None:
-            os.chown(temporary, *self.owner)
-        os.chmod(temporary, self.directory_mode)
-        os.rename(temporary, self.path(free))
+        try:
+            self._fill(temporary, files)
+            os.rename(temporary, self.path(free))
+        except BaseException:
+            _files.remove_tree(temporary)
+            raise
         _files.sync_directory(self.folder)
         return free
+
+    def _fill(self, directory: str, files: t.Mapping[str, Content]) -> None:
+        for name, content in files.items():
+            path = os.path.join(directory, name)
+            _files.write_file(path, content.data, mode=content.mode, owner=self.owner)
+        if self.owner is not None:
+            os.chown(directory, *self.owner)
+        os.chmod(directory, self.directory_mode)
 
     def switch(self, version: str) -> None:
         """Make a version the current one, with one rename."""
@@ -100,7 +108,15 @@ class Versions:
         gone = [name for name in names[: max(0, len(names) - keep)] if name != self.current()]
         for name in gone:
             _files.remove_tree(self.path(name))
-        for name in os.listdir(self.folder) if names else ():
+        if names:
+            self._sweep()
+        return gone
+
+    def _sweep(self) -> None:
+        for name in os.listdir(self.folder):
             if name.startswith(".new-"):
                 _files.remove_tree(os.path.join(self.folder, name))
-        return gone
+        for name in os.listdir(self.root):
+            if name.startswith(".current."):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(self.root, name))

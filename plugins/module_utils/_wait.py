@@ -48,7 +48,7 @@ def until(
     """
     started = clock()
     end = started + within
-    sleep(min(first, within))
+    sleep(max(0.0, min(first, within)))
     while True:
         last = look()
         now = clock()

@@ -74,10 +74,14 @@ def describe_problem(problem: t.Mapping[str, t.Any] | None) -> str:
     """Say type, detail and every subproblem with its name, in one line."""
     if not problem:
         return "no reason given"
+    subproblems = problem.get("subproblems")
     parts = []
-    for part in (problem, *(problem.get("subproblems") or ())):
+    for part in (problem, *(subproblems if isinstance(subproblems, list) else ())):
+        if not isinstance(part, dict):
+            continue
         kind = str(part.get("type") or "about:blank").replace(_PREFIX, "")
-        name = (part.get("identifier") or {}).get("value")
+        identifier = part.get("identifier")
+        name = identifier.get("value") if isinstance(identifier, dict) else identifier
         detail = part.get("detail") or part.get("title")
         parts.append(f"{f'{name}: ' if name else ''}{kind}{f', {detail!r}' if detail else ''}")
     return "; ".join(parts)

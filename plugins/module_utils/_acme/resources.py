@@ -31,7 +31,10 @@ def parse_moment(text: str | None) -> datetime | None:
     if match is None:
         return None
     zone = "+00:00" if match.group(3) in "Zz" else match.group(3)
-    return datetime.fromisoformat(f"{match.group(1)}T{match.group(2)}{zone}").astimezone(timezone.utc)
+    try:
+        return datetime.fromisoformat(f"{match.group(1)}T{match.group(2)}{zone}").astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return None
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,11 @@ def parse_chain(pem: bytes) -> Chain:
     other = [label.decode() for label in labels if label != b"CERTIFICATE"]
     if other:
         raise ChainError(f"The chain holds a {other[0]} block", remedy="Only certificates may be in it.")
-    if not labels:
+    begun = pem.count(b"-----BEGIN ")
+    if not begun:
         raise ChainError("There is no PEM certificate in the chain")
+    if begun != len(labels):
+        raise ChainError("A certificate in the chain is damaged", answer="a block begins that does not end")
     try:
         return Chain(tuple(x509.load_pem_x509_certificates(pem)))
     except ValueError as error:

@@ -123,10 +123,9 @@ def parse_identifiers(given: t.Sequence[str]) -> list[Name]:
     Raises BadInput where none is given, one is malformed, or one is redundant: CAs refuse `www.x` beside `*.x`.
     """
     names: list[Name] = []
-    for text in (word for item in given for word in re.split(r"[\s,]+", item.strip())):
-        if not text and len(given) == 1:
-            break
-        name = parse_name(text)
+    words = [word for item in given for word in (re.findall(r"[^\s,]+", item) or [""])]
+    for word in words if any(words) else ():
+        name = parse_name(word)
         if name.ascii not in (known.ascii for known in names):
             names.append(name)
     if not names:

@@ -16,6 +16,7 @@ class Clock:
         self.pauses: list[float] = []
 
     def sleep(self, seconds: float) -> None:
+        assert seconds >= 0, "time.sleep would raise"
         self.pauses.append(seconds)
         self.now += seconds
 
