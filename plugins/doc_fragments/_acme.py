@@ -101,6 +101,9 @@ options:
       - Those of the system where it is not given.
     type: list
     elements: str
+requirements:
+  - dnspython >= 2.7
+  - idna >= 3.4
 """
 
     TIMEOUTS = r"""

@@ -25,7 +25,7 @@ Work = t.Callable[..., t.Dict[str, t.Any]]
 LIBRARIES = {
     "acme": "acme >= 4.0",
     "cryptography": "cryptography >= 43",
-    "dns": "dnspython >= 2.6",
+    "dns": "dnspython >= 2.7",
     "idna": "idna >= 3.4",
 }
 """Importable name and what to install for it."""

@@ -77,7 +77,7 @@ def describe_problem(problem: t.Mapping[str, t.Any] | None) -> str:
     subproblems = problem.get("subproblems")
     parts = []
     for part in (problem, *(subproblems if isinstance(subproblems, list) else ())):
-        if not isinstance(part, dict):
+        if not isinstance(part, t.Mapping):
             continue
         kind = str(part.get("type") or "about:blank").replace(_PREFIX, "")
         identifier = part.get("identifier")
