@@ -124,7 +124,7 @@ def test_r45_keys_given_as_options_are_nowhere_in_what_is_printed_or_returned(
             ("acme_account_info", text),
             ("acme_order", text),
             ("acme_finalize", by_text),
-            ("acme_certificate", {**secret, **binding, "acme_directory": "https://127.0.0.1:1/dir"}),
+            ("acme_certificate", {**secret, **binding, "ca_path": "/nowhere/ca.pem"}),
             ("acme_certificate", {**secret, **binding, "profile": "none such"}),
             ("acme_certificate", {**text, "account_key_passphrase": PASSPHRASE, "name": "by-text"}),
             ("acme_account", {"account_key_path": None, "account_key_content": account.read_text()[:-60]}),

@@ -148,9 +148,10 @@ else:
                     return send()
                 except (errors.Error, messages.Error, requests.RequestException) as error:
                     failure, seconds = self._judge(error, url, doing=doing, reads=reads)
-                if seconds is None or self._clock() + (seconds or pause) > end:
+                wait = seconds or pause * random.uniform(0.8, 1.2)
+                if seconds is None or self._clock() + wait > end:
                     raise failure
-                self._sleep(seconds or pause * random.uniform(0.8, 1.2))
+                self._sleep(wait)
                 pause = min(pause * 2, 10.0)
 
         def _judge(self, error: Exception, url: str, *, doing: str, reads: bool) -> tuple[UserError, float | None]:

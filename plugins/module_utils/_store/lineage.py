@@ -73,10 +73,16 @@ class Lineage:
     def check_writable(self) -> None:
         """Find out that the disk is full or read-only before an order is placed (R39). Raises BadInput."""
         probe = os.path.join(self.path, "pending", ".probe")
-        try:
+        with self._writing():
             _files.make_directory(os.path.dirname(probe))
             _files.write_file(probe, b"\0" * 65536)
             os.unlink(probe)
+
+    @contextlib.contextmanager
+    def _writing(self) -> t.Iterator[None]:
+        """Turn what the file system says into an error for the user: a full disk is no bug of ours."""
+        try:
+            yield
         except OSError as error:
             raise BadInput(
                 "store_path",
@@ -98,7 +104,7 @@ class Lineage:
             meta = json.loads(_files.read_bytes(os.path.join(path, "meta.json")).decode())
         except (OSError, ValueError, UserError):
             return None
-        return Bundle(version, path, chain, meta)
+        return Bundle(version, path, chain, meta) if isinstance(meta, dict) else None
 
     def paths(self) -> dict[str, str | None]:
         """Name the files of the version in use, through `current`; None where there is none."""
@@ -115,8 +121,9 @@ class Lineage:
         except (OSError, UserError):
             pass
         key = keys.generate(key_type)
-        _files.make_directory(os.path.dirname(self.key_path))
-        _files.write_file(self.key_path, keys.to_pem(key))
+        with self._writing():
+            _files.make_directory(os.path.dirname(self.key_path))
+            _files.write_file(self.key_path, keys.to_pem(key))
         return key
 
     def staged_key(self) -> keys.PrivateKey | None:
@@ -127,8 +134,13 @@ class Lineage:
             return None
 
     def drop_pending(self) -> None:
-        """Forget the pending order and its key, the order first: a crash between leaves no order without key."""
-        for path in (self.order_path, self.key_path):
+        """Forget the pending order and its key, the order first: a crash between leaves no order without key.
+
+        What killed runs left half-written beside them goes too.
+        """
+        folder = os.path.dirname(self.order_path)
+        litter = [name for name in os.listdir(folder) if name.startswith(".")] if os.path.isdir(folder) else []
+        for path in (self.order_path, self.key_path, *(os.path.join(folder, name) for name in litter)):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
@@ -143,8 +155,9 @@ class Lineage:
     def save_state(self, state: t.Mapping[str, t.Any]) -> None:
         """Write what was learned, where it differs."""
         if state != self.state():
-            _files.make_directory(self.path)
-            _files.write_file(self.state_path, (json.dumps(state, indent=2) + "\n").encode())
+            with self._writing():
+                _files.make_directory(self.path)
+                _files.write_file(self.state_path, (json.dumps(state, indent=2) + "\n").encode())
 
     def commit(
         self, chain: chains.Chain, key: keys.PrivateKey, meta: t.Mapping[str, t.Any], account_key: keys.PrivateKey
@@ -163,10 +176,11 @@ class Lineage:
             "meta.json": noted,
             "meta.sig": keys.sign(account_key, noted),
         }
-        version = self.versions.add(
-            chains.version_id(chain.leaf), {name: Content(data) for name, data in contents.items()}
-        )
-        self.versions.switch(version)
-        self.drop_pending()
-        self.versions.prune(KEEP_VERSIONS)
+        with self._writing():
+            version = self.versions.add(
+                chains.version_id(chain.leaf), {name: Content(data) for name, data in contents.items()}
+            )
+            self.versions.switch(version)
+            self.drop_pending()
+            self.versions.prune(KEEP_VERSIONS)
         return version

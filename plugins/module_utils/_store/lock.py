@@ -42,8 +42,9 @@ def hold_lock(path: str, *, within: float) -> t.Iterator[None]:
                     name=path,
                     remedy="Run again when it has ended.",
                 )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk is found out by who writes more than a name
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -52,6 +53,12 @@ def hold_lock(path: str, *, within: float) -> t.Iterator[None]:
 def _take(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError as error:
+        raise UserError(
+            "The store cannot be locked",
+            answer=error.strerror,
+            remedy="Put it on a file system that has locks; some network file systems have none.",
+        ) from error
     return True

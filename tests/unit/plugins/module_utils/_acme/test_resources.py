@@ -94,6 +94,8 @@ def test_time_stamps_are_read_in_every_form(text: str) -> None:
     assert resources.parse_moment(text) == datetime(2026, 12, 1, 10, tzinfo=timezone.utc)
 
 
-@pytest.mark.parametrize("text", [None, "", "tomorrow", "2026-12-01", "2026-13-45T99:99:99Z", "0001-01-01T00:00:00+05:00"])
+@pytest.mark.parametrize(
+    "text", [None, "", "tomorrow", "2026-12-01", "2026-13-45T99:99:99Z", "0001-01-01T00:00:00+05:00"]
+)
 def test_what_is_no_time_stamp_is_none(text: str | None) -> None:
     assert resources.parse_moment(text) is None

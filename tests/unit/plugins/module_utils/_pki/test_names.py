@@ -104,7 +104,9 @@ def test_what_only_looks_internationalised_is_shown_as_it_is(given: str) -> None
     assert parse_name(given).shown == given
 
 
-@pytest.mark.parametrize(("given", "sent"), [("bücher。example", "xn--bcher-kva.example"), ("ＡＢ.example", "ab.example")])
+@pytest.mark.parametrize(
+    ("given", "sent"), [("bücher。example", "xn--bcher-kva.example"), ("ＡＢ.example", "ab.example")]
+)
 def test_signs_that_stand_for_others_are_read_as_browsers_do(given: str, sent: str) -> None:
     assert parse_name(given).ascii == sent
 

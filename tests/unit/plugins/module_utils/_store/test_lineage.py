@@ -20,11 +20,14 @@ from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import 
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki import chain as chains
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki import keys
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._store import lineage as lineages
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._store import lock
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._store.lineage import Lineage
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._store.lock import hold_lock
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
 
-COMMITTER = "ansible_collections.zerotrust.pomerium.tests.unit.plugins.module_utils._store.committer"
+TESTS = "ansible_collections.zerotrust.pomerium.tests.unit.plugins.module_utils._store"
+COMMITTER = f"{TESTS}.committer"
+KILLED_AT_EVERY_STEP = f"{TESTS}.killed_at_every_step"
 META = {"directory": "https://ca/dir"}
 
 
@@ -103,6 +106,29 @@ def test_a_staged_key_is_kept_until_its_certificate_is_there(
     assert lineage.staged_key() is None
 
 
+@pytest.mark.parametrize("meta", [b"[]", b"null", b'"text"', b"\xff"])
+def test_a_note_that_is_none_is_damage(
+    tmp_path: Path, issued: list[Issued], account_key: keys.PrivateKey, meta: bytes
+) -> None:
+    lineage = Lineage(str(tmp_path), "pomerium")
+    commit(lineage, issued[0], account_key)
+    (Path(lineage.versions.link) / "meta.json").write_bytes(meta)
+    assert lineage.current() is None
+
+
+def test_what_was_learned_is_kept_and_a_damaged_note_of_it_is_empty(tmp_path: Path) -> None:
+    lineage = Lineage(str(tmp_path), "pomerium")
+    assert lineage.state() == {}
+    lineage.save_state({"account_uri": "https://ca/a/1"})
+    before = os.stat(lineage.state_path).st_ino
+    lineage.save_state({"account_uri": "https://ca/a/1"})
+    assert os.stat(lineage.state_path).st_ino == before, "it was written although nothing differs"
+    assert lineage.state() == {"account_uri": "https://ca/a/1"}
+    for damaged in (b"", b"[]", b"\xff", b"{"):
+        Path(lineage.state_path).write_bytes(damaged)
+        assert lineage.state() == {}
+
+
 def test_a_staged_key_of_another_type_is_replaced(tmp_path: Path) -> None:
     lineage = Lineage(str(tmp_path), "pomerium")
     lineage.stage_key("ec-256")
@@ -120,6 +146,31 @@ def test_a_store_that_cannot_be_written_is_found_out_before_an_order(tmp_path: P
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="store_path .*cannot be written"):
         Lineage(str(tmp_path / "file"), "pomerium").check_writable()
+
+
+WRITING: dict[str, t.Callable[[Lineage, Issued], object]] = {
+    "stage_key": lambda lineage, issued: lineage.stage_key("ec-256"),
+    "save_state": lambda lineage, issued: lineage.save_state({"a": 1}),
+    "commit": lambda lineage, issued: commit(lineage, issued, keys.generate("ec-256")),
+}
+
+
+@pytest.mark.parametrize("write", list(WRITING.values()), ids=list(WRITING))
+def test_a_store_that_can_no_longer_be_written_is_named(
+    tmp_path: Path, issued: list[Issued], write: t.Callable[[Lineage, Issued], object]
+) -> None:
+    """It may fill up after the check: an error for the user, not a traceback."""
+    (tmp_path / "lineages").write_text("")
+    with pytest.raises(BadInput, match=f"store_path '{tmp_path}': cannot be written .*Free space"):
+        write(Lineage(str(tmp_path), "pomerium"), issued[0])
+
+
+def test_a_file_system_without_locks_is_told_from_a_lock_that_is_held(tmp_path: Path) -> None:
+    """Else a run would wait for its time-out for a run that there is not."""
+    descriptor = os.open(tmp_path, os.O_PATH)  # of the kind that takes no lock
+    with pytest.raises(UserError, match="cannot be locked"):
+        lock._take(descriptor)
+    os.close(descriptor)
 
 
 def start(store: Path, bundles: list[Path]) -> subprocess.Popen[str]:
@@ -159,6 +210,16 @@ def test_a_killed_run_leaves_a_whole_certificate_and_the_next_one_goes_on(
             commit(lineage, issued[0], account_key)
         assert t.cast("lineages.Bundle", lineage.current()).chain.leaf == issued[0].certificate
         assert not [name for name in os.listdir(lineage.versions.folder) if name.startswith(".new-")]
+
+
+def test_a_renewal_killed_at_any_step_leaves_a_whole_certificate_and_no_litter(
+    tmp_path: Path, bundles: list[Path]
+) -> None:
+    command = [sys.executable, "-m", KILLED_AT_EVERY_STEP, str(tmp_path), *map(str, bundles[:2])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 40
 
 
 def test_who_holds_the_lock_is_named_and_a_killed_holder_holds_nothing(tmp_path: Path, bundles: list[Path]) -> None:
