@@ -36,6 +36,11 @@ class UserError(Exception):
         self.facts = facts
         super().__init__(self._sentence())
 
+    def advise(self, remedy: str) -> None:
+        """Give another remedy, where a caller knows better what to do."""
+        self.remedy = remedy
+        self.args = (self._sentence(),)
+
     def _sentence(self) -> str:
         text = self.what.rstrip(".")
         if self.name:

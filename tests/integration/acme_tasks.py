@@ -51,7 +51,8 @@ class Done:
     @property
     def error(self) -> str:
         """The message of a task that must have failed with one, and not with a traceback."""
-        if not self.values.get("failed") or "Traceback" in json.dumps(self.values):
+        crashed = ("Traceback (most recent", "Module failed: ", "MODULE FAILURE")
+        if not self.values.get("failed") or any(sign in json.dumps(self.values) for sign in crashed):
             raise AssertionError(f"no clear failure: {json.dumps(self.values, indent=2)}")
         return str(self["msg"])
 

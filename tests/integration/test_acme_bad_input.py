@@ -115,6 +115,21 @@ def test_terms_and_external_account_binding_are_asked_for_before_a_key_is_made(
     assert not controller.lineage.joinpath("pending/order.json").exists()
 
 
+def test_an_external_account_binding_that_the_ca_refuses(start: t.Callable[..., Controller]) -> None:
+    """R34. The key is not shown; what the CA says is."""
+    key = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG4"
+    controller = start(pebble={"eab_keys": {"kid-1": key}, "eab_required": True})
+    bindings = [("kid-1", "not base64!"), ("kid-1", "A" + key[1:]), ("kid-2", key)]
+    tasks = [("acme_account", {"external_account_binding": {"kid": kid, "key": mac}}) for kid, mac in bindings]
+    no_key, wrong_key, unknown = controller.run_all(tasks)
+    assert "external_account_binding 'kid-1': its key is not in base64url" in no_key.error
+    for refused in (wrong_key, unknown):
+        assert "The CA refused to open an account: unauthorized" in refused.error
+        assert "external_account_binding" in refused.error and key[1:] not in refused.error
+    assert "is not known to the ACME server" in unknown.error
+    assert made(controller.lab)["accounts"] == 0
+
+
 def test_orders_that_are_somebody_elses(controller: Controller) -> None:
     """Expired or unknown, another account's, another directory's."""
     controller.order()
@@ -141,8 +156,12 @@ def test_orders_that_are_somebody_elses(controller: Controller) -> None:
 
 def test_states_that_are_damaged_or_not_there(controller: Controller) -> None:
     damaged = write(controller.home / "damaged.json", b"{")
-    order, finalize, none = controller.run_all(
+    pending = controller.lineage / "pending/order.json"
+    pending.parent.mkdir(parents=True)
+    write(pending, b'{"order": [1]}')
+    certificate, order, finalize, none = controller.run_all(
         [
+            ("acme_certificate", {}),
             ("acme_order", {"state_path": damaged}),
             ("acme_finalize", {"state_path": damaged}),
             ("acme_finalize", {"state_path": f"{controller.home}/none.json"}),
@@ -150,6 +169,7 @@ def test_states_that_are_damaged_or_not_there(controller: Controller) -> None:
     )
     for broken in (order, finalize):
         assert f"state_path '{damaged}'" in broken.error and "damaged" in broken.error
+    assert f"store_path '{pending}'" in certificate.error and "damaged" in certificate.error
     assert "acme_order" in none.error
     assert controller.lab.pebble.requests() == []
 
@@ -164,14 +184,27 @@ def test_a_certificate_key_that_is_the_account_key(controller: Controller) -> No
 
 
 def test_a_profile_that_the_ca_does_not_offer(controller: Controller) -> None:
-    done = controller.run("acme_certificate", profile="forever")
-    assert "profile 'forever'" in done.error and "default" in done.error
+    """No account is opened for it either."""
+    done, account, order = controller.run_all(
+        [("acme_certificate", {"profile": "forever"}), ("acme_account", {}), ("acme_order", {"profile": "forever"})]
+    )
+    assert account.ok["created"]
+    for refused in (done, order):
+        assert "profile 'forever'" in refused.error and "default" in refused.error
     assert made(controller.lab)["orders"] == 0
 
 
 def test_a_store_that_cannot_be_written(controller: Controller) -> None:
     """R39: found out before the CA is asked."""
     blocked = write(controller.home / "file", b"")
-    done = controller.run("acme_certificate", store_path=f"{blocked}/store")
+    done, state, key = controller.run_all(
+        [
+            ("acme_certificate", {"store_path": f"{blocked}/store"}),
+            ("acme_order", {"state_path": f"{blocked}/order.json"}),
+            ("acme_account", {"account_key_path": f"{blocked}/account.pem"}),
+        ]
+    )
     assert "The store cannot be written" in done.error and f"{blocked}/store" in done.error
-    assert controller.lab.pebble.requests() == []
+    assert f"state_path '{blocked}/order.json'" in state.error
+    assert f"account_key_path '{blocked}/account.pem'" in key.error and "cannot be written" in key.error
+    assert {request.method for request in controller.lab.pebble.requests()} <= {"GET"}, "a directory at most"

@@ -42,6 +42,16 @@ def _read(document: t.Mapping[str, t.Any], uri: str) -> Account:
     )
 
 
+def _address(response: t.Any) -> str:
+    """Give the account's URL, which is only in a header (RFC 8555 section 7.3)."""
+    address: str | None = response.headers.get("Location")
+    if not address:
+        raise UserError(
+            "The CA did not tell the address of the account", remedy="Run again, or give it in account_uri."
+        )
+    return address
+
+
 def find_account(session: Session) -> Account | None:
     """Look the account up by its key (onlyReturnExisting), or by the URL that is already known.
 
@@ -56,7 +66,7 @@ def find_account(session: Session) -> Account | None:
         else:
             body = messages.NewRegistration(only_return_existing=True)
             response = session.ask(session.directory["newAccount"], body, doing="look the account up")
-            account = _read(response.json(), response.headers["Location"])
+            account = _read(response.json(), _address(response))
     except AcmeProblem as problem:
         if problem.type == "accountDoesNotExist" or (problem.status == 404 and not session.account_uri):
             return None
@@ -110,8 +120,13 @@ def create_account(session: Session, access: Access, *, contact: t.Sequence[str]
             session.jwk.public_key(), access.binding.kid, access.binding.key, session.directory, access.binding.alg
         )
     body = messages.NewRegistration.from_data(terms_of_service_agreed=terms_agreed or None, **details)
-    response = session.ask(session.directory["newAccount"], body, doing="open an account", repeatable=True)
-    account = _read(response.json(), response.headers["Location"])
+    try:
+        response = session.ask(session.directory["newAccount"], body, doing="open an account", repeatable=True)
+    except AcmeProblem as problem:
+        if access.binding is not None and problem.type in ("malformed", "unauthorized"):
+            problem.advise("Check kid, key and alg of external_account_binding: the CA hands them out, some only once.")
+        raise
+    account = _read(response.json(), _address(response))
     session.use_account(account.uri)
     return account
 

@@ -221,7 +221,8 @@ class Issue:
         memories.save_memory(self.lineage.order_path, Memory(order=order))
 
     def _remember_limit(self, until: datetime, why: str | None) -> None:
-        self._save_state(limited_by=self.access.directory, limited_until=chains.iso(until), limited_why=why)
+        if not self.check:
+            self._save_state(limited_by=self.access.directory, limited_until=chains.iso(until), limited_why=why)
 
     def _save_account(self, uri: str) -> None:
         if not self.check:

@@ -95,12 +95,17 @@ def load_memory(path: str, *, option: str) -> Memory:
 
 
 def save_memory(path: str, memory: Memory) -> None:
-    """Write the state file, whole or not at all. Raises BadInput where it cannot be written."""
+    """Write the state file, whole or not at all. Raises UserError where it cannot be written."""
     try:
         _files.make_directory(os.path.dirname(os.path.abspath(path)))
         _files.write_file(path, (json.dumps(asdict(memory), indent=2) + "\n").encode(), mode=0o600)
     except OSError as error:
-        raise UserError("The state of the order cannot be written", name=path, answer=error.strerror) from error
+        raise UserError(
+            "The state of the order cannot be written",
+            name=path,
+            answer=error.strerror,
+            remedy="Free space, or mend the rights of its directory.",
+        ) from error
 
 
 def save_records(path: str, records: t.Sequence[t.Mapping[str, t.Any]], *, option: str) -> None:
@@ -110,10 +115,9 @@ def save_records(path: str, records: t.Sequence[t.Mapping[str, t.Any]], *, optio
         save_memory(path, replace(memory, order=replace(memory.order, records=tuple(records))))
 
 
-def save_limit(path: str | None, memory: Memory, until: datetime, why: str | None) -> None:
-    """Write a limit that the CA named into the state file, where there is one."""
-    if path is not None:
-        save_memory(path, memory.limited(until, why))
+def save_limit(path: str, until: datetime, why: str | None, *, option: str) -> None:
+    """Add a limit that the CA named to what is remembered by now, perhaps an order of this very run."""
+    save_memory(path, load_memory(path, option=option).limited(until, why))
 
 
 def check_writable(path: str, *, option: str) -> None:

@@ -9,6 +9,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from .._errors import BadInput
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 """Filled in where no directory is given at all; not a default of the option, so that a credential can give another."""
+
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}\Z")
 
 SHARED: dict[str, t.Any] = {
     "acme_directory": {"type": "str"},
@@ -93,6 +96,20 @@ class Access:
     request_timeout: int
 
 
+def _binding(given: t.Mapping[str, t.Any] | None) -> Binding | None:
+    if not given:
+        return None
+    key = given["key"].strip()
+    if not _BASE64URL.match(key) or len(key.rstrip("=")) % 4 == 1:
+        raise BadInput(
+            "external_account_binding",
+            given["kid"],
+            "its key is not in base64url",
+            remedy="Give the MAC key (HMAC) as the CA hands it out.",
+        )
+    return Binding(given["kid"], key, given["alg"])
+
+
 def access_from(params: t.Mapping[str, t.Any]) -> Access:
     """Read the shared options. Raises BadInput where one is malformed."""
     directory = params.get("acme_directory") or LETS_ENCRYPT
@@ -100,14 +117,15 @@ def access_from(params: t.Mapping[str, t.Any]) -> Access:
         raise BadInput(
             "acme_directory", directory, "not an https:// URL", remedy=f"Give the CA's directory, like {LETS_ENCRYPT}."
         )
-    binding = params.get("external_account_binding")
+    if params["request_timeout"] <= 0:
+        raise BadInput("request_timeout", params["request_timeout"], "not a number of seconds", remedy="Give 45 or so.")
     return Access(
         directory=directory,
         key_path=params.get("account_key_path"),
         key_content=params.get("account_key_content"),
         passphrase=params.get("account_key_passphrase"),
         account_uri=params.get("account_uri"),
-        binding=None if not binding else Binding(binding["kid"], binding["key"], binding["alg"]),
+        binding=_binding(params.get("external_account_binding")),
         ca_path=params.get("ca_path"),
         ca_content=params.get("ca_content"),
         validate_certs=params["validate_certs"],

@@ -85,7 +85,7 @@ def remembering_limits(remember: t.Callable[[datetime, str | None], None]) -> t.
     try:
         yield
     except AcmeProblem as problem:
-        if problem.type == "rateLimited" and problem.retry_at is not None:
+        if problem.is_limit and problem.retry_at is not None:
             remember(problem.retry_at, problem.answer)
         raise
 
@@ -148,6 +148,8 @@ def pick_up(
             check_owner(session, remembered)
             return None, f"the CA does not know the order {remembered.order_uri} any more"
         raise
+    if set(order.identifiers) != set(wish.names):
+        return None, f"the CA made the order {order.url} for {', '.join(order.identifiers)}"
     if order.status == "valid" and renew:
         return None, "the certificate of the earlier order is to be renewed"
     if order.status not in (*OPEN, "valid"):
@@ -207,6 +209,8 @@ def place(session: Session, wish: Wish, *, remember: t.Callable[[Remembered], No
 
     def post() -> Order:
         response = session.ask(session.directory["newOrder"], body, doing="take the order")
+        if "Location" not in response.headers:
+            raise LostAnswer("The CA took the order and did not tell its address", remedy="Run again.")
         return order_from(response, response.headers["Location"])
 
     try:
@@ -214,13 +218,19 @@ def place(session: Session, wish: Wish, *, remember: t.Callable[[Remembered], No
     except LostAnswer:
         order = find_order(session, wish) or post()
     remember(_remembered(session, order, wish))
-    if set(order.identifiers) != set(wish.names):
+    check_names(order, wish.names)
+    return Placed(order, tuple(read_authorizations(session, order)), reused=False)
+
+
+def check_names(order: Order, names: t.Collection[str]) -> None:
+    """Refuse an order that the CA made for other names (some strip `*.`, R35). Raises UserError."""
+    if set(order.identifiers) != set(names):
         raise UserError(
             "The CA made an order for other names than asked",
-            answer=f"asked were {', '.join(wish.names)}; it has {', '.join(order.identifiers)}",
+            name=order.url,
+            answer=f"asked were {', '.join(names)}; it has {', '.join(order.identifiers)}",
             remedy="Nothing was answered; use a CA that issues for these names.",
         )
-    return Placed(order, tuple(read_authorizations(session, order)), reused=False)
 
 
 def _remembered(session: Session, order: Order, wish: Wish) -> Remembered:

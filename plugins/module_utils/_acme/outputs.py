@@ -63,7 +63,7 @@ class Outputs:
                 remedy="Give it with private_key_path, or place a new order (acme_order with renew: true).",
             )
         key = keys.generate(key_type)
-        _files.write_file(self._staged_path, keys.to_pem(key))
+        _write({self._staged_path: (keys.to_pem(key), 0o600)})
         return key
 
     def write(self, chain: Chain, key: keys.PrivateKey | None, *, check: bool) -> bool:
@@ -79,12 +79,24 @@ class Outputs:
             for path, content in wanted.items()
             if path is not None and content is not None and not _is_right(path, *content)
         }
-        if differing and not check:
-            _files.write_together(differing)
-            if key is not None:
+        if not check:
+            _write(differing)
+            if key is not None:  # also where a killed run had got that far: the next order must not get this key
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._staged_path)
         return bool(differing)
+
+
+def _write(files: t.Mapping[str, tuple[bytes, int]]) -> None:
+    try:
+        _files.write_together(files)
+    except OSError as error:
+        raise UserError(
+            "The files cannot be written",
+            name=error.filename or ", ".join(files),
+            answer=error.strerror,
+            remedy="Free space, or mend the rights of the directory; then run again: the same order goes on.",
+        ) from error
 
 
 def _is_right(path: str, data: bytes, mode: int) -> bool:

@@ -65,6 +65,11 @@ class AcmeProblem(UserError):
         )
 
     @property
+    def is_limit(self) -> bool:
+        """Tell whether the CA (or what stands before it) wants fewer requests."""
+        return self.type == "rateLimited" or self.status == 429
+
+    @property
     def is_gone(self) -> bool:
         """Tell whether the object asked for does not exist for this account (any more)."""
         return self.status in (403, 404, 410) or self.type in ("malformed", "unauthorized") and self.status == 400

@@ -27,7 +27,9 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 def parse_moment(text: str | None) -> datetime | None:
     """Read an RFC 3339 time stamp as aware UTC; None stays None, and so does what is none."""
-    match = re.match(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z", (text or "").strip())
+    if not isinstance(text, str):
+        return None
+    match = re.match(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z", text.strip())
     if match is None:
         return None
     zone = "+00:00" if match.group(3) in "Zz" else match.group(3)

@@ -59,8 +59,16 @@ def load_account_key(access: Access) -> keys.PrivateKey:
 def save_account_key(access: Access, key: keys.PrivateKey) -> None:
     """Write a new account key (mode 0600) at the path that the user gave, before the CA hears of it."""
     path = os.path.abspath(t.cast("str", access.key_path))
-    _files.make_directory(os.path.dirname(path))
-    _files.write_file(path, keys.to_pem(key), mode=0o600)
+    try:
+        _files.make_directory(os.path.dirname(path))
+        _files.write_file(path, keys.to_pem(key), mode=0o600)
+    except OSError as error:
+        raise BadInput(
+            "account_key_path",
+            access.key_path,
+            f"the new key cannot be written ({error.strerror})",
+            remedy="Mend the rights of its directory, or give another path.",
+        ) from error
 
 
 def account_key_is_missing(access: Access) -> bool:

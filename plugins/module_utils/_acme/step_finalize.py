@@ -10,6 +10,7 @@ Private to this collection.
 from __future__ import annotations
 
 import typing as t
+from datetime import datetime
 
 from .. import _files
 from .._dns.lookup import Resolvers
@@ -19,9 +20,17 @@ from .._pki.names import parse_identifiers
 from . import memory as memories
 from .account import require_account
 from .finalize import Outcome, Plan, drive, missing_records_error
-from .memory import Memory, Remembered
+from .memory import Remembered
 from .options import Access, access_from
-from .order import Placed, Wish, check_owner, check_remembered, read_authorizations, remembering_limits
+from .order import (
+    Placed,
+    Wish,
+    check_names,
+    check_owner,
+    check_remembered,
+    read_authorizations,
+    remembering_limits,
+)
 from .outputs import Outputs
 from .problems import AcmeProblem
 from .resources import read_order
@@ -34,7 +43,7 @@ Warn = t.Callable[[str], None]
 def finalize_order(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[str, t.Any]:
     """Do the work of module acme_finalize: see the records, answer, finalize, download, check, write."""
     access = access_from(params)
-    remembered, memory = _remembered_order(params, access)
+    remembered = _remembered_order(params, access)
     given_key = _given_key(params, access)
     session = open_session(access)
     if remembered is not None:
@@ -53,7 +62,12 @@ def finalize_order(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict
         issuance_timeout=params["issuance_timeout"],
         anchors=trust_anchors(access),
     )
-    with remembering_limits(lambda until, why: memories.save_limit(params.get("state_path"), memory, until, why)):
+
+    def remember_limit(until: datetime, why: str | None) -> None:
+        if params.get("state_path") and not check:
+            memories.save_limit(params["state_path"], until, why, option="state_path")
+
+    with remembering_limits(remember_limit):
         outcome = drive(session, placed, plan, check=check)
     for text in outcome.warnings:
         warn(text)
@@ -93,11 +107,11 @@ def _pending_error(outcome: Outcome) -> UserError:
     )
 
 
-def _remembered_order(params: t.Mapping[str, t.Any], access: Access) -> tuple[Remembered | None, Memory]:
+def _remembered_order(params: t.Mapping[str, t.Any], access: Access) -> Remembered | None:
     """Read what acme_order remembered. Raises BadInput where nothing is, or it was made at another directory."""
     path = params.get("state_path")
     if path is None:
-        return None, Memory()
+        return None
     memory = memories.load_memory(path, option="state_path")
     memory.check_limit(now=memories.utc_now())
     if memory.order is None:
@@ -105,7 +119,7 @@ def _remembered_order(params: t.Mapping[str, t.Any], access: Access) -> tuple[Re
             "state_path", path, "no order is remembered there", remedy="Run acme_order with this path first."
         )
     check_remembered(memory.order, access.directory, option="state_path", path=path)
-    return memory.order, memory
+    return memory.order
 
 
 def _placed(session: Session, remembered: Remembered | None, order_uri: str | None) -> tuple[Placed, Wish]:
@@ -124,6 +138,8 @@ def _placed(session: Session, remembered: Remembered | None, order_uri: str | No
             answer=problem.answer,
             remedy="It has expired or belongs to another account: place a new one with acme_order.",
         ) from problem
+    if remembered is not None:
+        check_names(order, remembered.identifiers)
     wish = Wish(tuple(parse_identifiers(order.identifiers)), remembered.profile if remembered else None)
     authorizations = read_authorizations(session, order) if order.status == "pending" else []
     return Placed(order, tuple(authorizations), reused=True), wish

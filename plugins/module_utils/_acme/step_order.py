@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from .._dns import propagation
 from .._dns.lookup import Resolvers
@@ -47,7 +47,11 @@ def place_order(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[st
         if state_path is not None:
             memories.save_memory(state_path, replace(memory, order=order, limited_until=None, limited_why=None))
 
-    with remembering_limits(lambda until, why: memories.save_limit(state_path, memory, until, why)):
+    def remember_limit(until: datetime, why: str | None) -> None:
+        if state_path is not None and not check:
+            memories.save_limit(state_path, until, why, option="state_path")
+
+    with remembering_limits(remember_limit):
         placed = _pick_up_or_place(session, params, wish, memory.order, remember=remember, check=check, warn=warn)
     if placed is None:
         return {"changed": True, "account_uri": session.account_uri, **NO_ORDER}

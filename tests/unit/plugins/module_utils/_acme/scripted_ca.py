@@ -55,6 +55,7 @@ class ScriptedCa:
         self.script: list[t.Any] = []
         self.heads: list[t.Any] = []
         self.requests: list[str] = []
+        self.paths: list[str] = []
         self.user_agents: set[str] = set()
         self.errors: list[str] = []
         self.repeats_last = False
@@ -69,6 +70,26 @@ class ScriptedCa:
         self._thread.start()
         self.url = f"http{'s' if context else ''}://127.0.0.1:{self._http.server_port}/"
 
+    def directory(self) -> Answer:
+        """The answer that is a directory of this CA."""
+        return Answer(200, {name: f"{self.url}{name}" for name in ("newNonce", "newAccount", "newOrder")}, nonce=False)
+
+    def order(self, *names: str, status: str = "pending", location: bool = True, number: int = 1) -> Answer:
+        """The answer that is an order with one authorization."""
+        body = {
+            "status": status,
+            "identifiers": [{"type": "dns", "value": name} for name in names],
+            "authorizations": [f"{self.url}authorization/{number}"],
+            "finalize": f"{self.url}finalize/{number}",
+        }
+        return Answer(201, body, {"Location": f"{self.url}order/{number}"} if location else {})
+
+    def authorization(self, name: str) -> Answer:
+        """The answer that is a pending authorization."""
+        challenge = {"type": "dns-01", "url": f"{self.url}challenge/1", "status": "pending", "token": "abc"}
+        body = {"identifier": {"type": "dns", "value": name}, "status": "pending", "challenges": [challenge]}
+        return Answer(200, body)
+
     def new_nonce(self) -> str:
         with self._lock:
             self._nonces += 1
@@ -80,9 +101,10 @@ class ScriptedCa:
         self.requests.append("HEAD")
         return self.heads.pop(0) if self.heads else Answer()
 
-    def answer(self, method: str, jws: dict[str, str] | None) -> t.Any:
+    def answer(self, method: str, path: str, jws: dict[str, str] | None) -> t.Any:
         with self._lock:
             self.requests.append(method)
+            self.paths.append(path)
             if jws is not None:
                 nonce = json.loads(base64.urlsafe_b64decode(jws["protected"] + "=="))["nonce"]
                 if nonce not in self._open:
@@ -113,11 +135,11 @@ def _handler(ca: ScriptedCa) -> type[http.server.BaseHTTPRequestHandler]:
             self.send(ca.answer_head())
 
         def do_GET(self) -> None:
-            self.send(ca.answer("GET", None))
+            self.send(ca.answer("GET", self.path, None))
 
         def do_POST(self) -> None:
             document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.send(ca.answer("POST", document))
+            self.send(ca.answer("POST", self.path, document))
 
         def send(self, answer: t.Any) -> None:
             ca.user_agents.add(self.headers["User-Agent"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import sys
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -254,11 +255,29 @@ def test_a_host_that_does_not_resolve_is_said_at_once(
 
 def test_threads_share_nonces_and_connections_and_lose_none(server: ScriptedCa, network: Network) -> None:
     server.script, server.repeats_last = [OK], True
-    with ThreadPoolExecutor(10) as pool:
-        answers = list(pool.map(lambda number: read(network, server), range(200)))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(lambda number: read(network, server), range(200)))
+    finally:
+        sys.setswitchinterval(before)
     assert answers == [{"ok": 1}] * 200
     assert server.requests.count("HEAD") <= 10
     assert len(server.connections) <= 10
+
+
+def test_a_nonce_that_another_thread_takes_first_is_no_error(server: ScriptedCa, network: Network) -> None:
+    class TakenMeanwhile(set):
+        looks = 0
+
+        def __len__(self) -> int:
+            self.looks += 1
+            return 1 if self.looks == 1 else super().__len__()
+
+    network._nonces = TakenMeanwhile()
+    server.script = [OK]
+    assert read(network, server) == {"ok": 1}
 
 
 def test_the_library_logs_no_payload(server: ScriptedCa, network: Network, caplog: pytest.LogCaptureFixture) -> None:

@@ -18,6 +18,7 @@ import typing as t
 from itertools import count
 from pathlib import Path
 
+from ansible_collections.zerotrust.pomerium.plugins.module_utils import _files
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki import chain as chains
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki import keys
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._store.lineage import Lineage
@@ -26,11 +27,17 @@ CUT = b"-----BEGIN PRIVATE KEY-----"
 ACCOUNT_KEY = keys.generate("ec-256")
 
 
+def begin(lineage: Lineage) -> None:
+    """Do what comes before the CA is asked to sign."""
+    lineage.check_writable()
+    lineage.stage_key("ec-256")
+    _files.write_file(lineage.order_path, b"{}")
+
+
 def renew(lineage: Lineage, bundle: bytes) -> None:
     chain_pem, label, key_pem = bundle.partition(CUT)
     with lineage.lock():
-        lineage.check_writable()
-        lineage.stage_key("ec-256")
+        begin(lineage)
         lineage.save_state({"account_uri": f"https://ca/{os.getpid()}"})
         lineage.commit(chains.parse_chain(chain_pem), keys.load(label + key_pem), {"directory": "x"}, ACCOUNT_KEY)
 
@@ -51,15 +58,20 @@ def die_before(step: int) -> None:
 
 
 def check(lineage: Lineage, leaves: list[bytes]) -> None:
-    """Fail unless what is in use is whole, everything is private, and what is staged is a key."""
+    """Fail unless what is in use is whole (the newest is the last of `leaves`) and everything is private.
+
+    Until the newest is in use its order and key are kept; afterwards there is never an order without key.
+    """
     found = lineage.current()
-    if found is None or found.chain.pem(issuers=False) not in leaves:
+    leaf = found.chain.pem(issuers=False) if found is not None else None
+    if leaf not in leaves:
         raise RuntimeError("nothing whole is in use")
+    has_order, has_key = os.path.exists(lineage.order_path), lineage.staged_key() is not None
+    if (has_order and not has_key) or (leaf != leaves[-1] and not has_order):
+        raise RuntimeError(f"pending are: order {has_order}, key {has_key}; in use is {leaves.index(leaf)}")
     for path in [Path(lineage.path), *Path(lineage.path).rglob("*")]:
         if not path.is_symlink() and path.stat().st_mode & 0o077:
             raise RuntimeError(f"{path} is readable by others")
-    if os.path.exists(lineage.key_path) and lineage.staged_key() is None:
-        raise RuntimeError("half a key is staged")
 
 
 def main() -> None:
@@ -68,6 +80,7 @@ def main() -> None:
     for step in count(1):
         lineage = Lineage(os.path.join(sys.argv[1], str(step)), "pomerium")
         renew(lineage, old)
+        begin(lineage)
         child = os.fork()
         if child == 0:
             die_before(step)

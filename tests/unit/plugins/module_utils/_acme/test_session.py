@@ -1,0 +1,112 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Sessions and accounts: what is refused before anything is sent, and what the CA does not say."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.account import create_account, find_account
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.options import access_from
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.outputs import Outputs
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.session import (
+    Session,
+    load_account_key,
+    open_session,
+    trust_anchors,
+)
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput, UserError
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki import chain as chains
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki import keys
+from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
+from ansible_collections.zerotrust.pomerium.tests.unit.plugins.module_utils._acme.scripted_ca import Answer, ScriptedCa
+
+
+@pytest.mark.parametrize("answer", [Answer(200, {}), Answer(201, {"status": "valid"})])
+def test_an_account_whose_address_the_ca_does_not_tell_is_an_error(
+    tls_ca: ScriptedCa, session: Session, options: dict[str, t.Any], answer: Answer
+) -> None:
+    session.forget_account()
+    tls_ca.script = [answer]
+    with pytest.raises(UserError, match="address of the account"):
+        find_account(session)
+    tls_ca.script = [answer]
+    with pytest.raises(UserError, match="address of the account"):
+        create_account(session, access_from(options), terms_agreed=True)
+
+
+def test_a_key_that_cannot_be_written_is_told_before_the_ca_hears_of_it(
+    tls_ca: ScriptedCa, session: Session, options: dict[str, t.Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    access = access_from({**options, "account_key_path": str(tmp_path / "file" / "account.pem")})
+    with pytest.raises(BadInput, match="account_key_path .*cannot be written"):
+        create_account(replace(session, key_is_new=True), access, terms_agreed=True)
+    assert "POST" not in tls_ca.requests
+
+
+@pytest.mark.parametrize("text", [b"", b"no PEM", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_a_trusted_root_that_is_damaged_is_named(options: dict[str, t.Any], tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "root.pem").write_bytes(text)
+    access = access_from({**options, "ca_path": str(tmp_path / "root.pem")})
+    with pytest.raises(UserError, match="ca_path"):
+        open_session(access)
+        trust_anchors(access)
+
+
+def test_roots_are_taken_from_file_or_text(options: dict[str, t.Any]) -> None:
+    text = Path(options["ca_path"]).read_text()
+    assert len(trust_anchors(access_from(options))) == 1
+    assert len(trust_anchors(access_from({**options, "ca_path": None, "ca_content": text}))) == 1
+    assert trust_anchors(access_from({**options, "ca_path": None})) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [(None, "there is no account key"), (b"", "is not a PEM private key"), ("dir", "cannot be read")]
+)
+def test_an_account_key_that_cannot_be_used_is_named_with_its_option(
+    options: dict[str, t.Any], tmp_path: Path, text: t.Any, why: str
+) -> None:
+    path = tmp_path / "other.pem"
+    if text == "dir":
+        path.mkdir()
+    elif text is not None:
+        path.write_bytes(text)
+    with pytest.raises(BadInput, match=f"account_key_path '{path}': .*{why}"):
+        load_account_key(access_from({**options, "account_key_path": str(path)}))
+
+
+@pytest.mark.parametrize("url", ["http://ca.example/directory", "ca.example", "ftp://x"])
+def test_a_directory_that_is_no_https_address_is_refused(options: dict[str, t.Any], url: str) -> None:
+    with pytest.raises(BadInput, match=f"acme_directory '{url}'"):
+        access_from({**options, "acme_directory": url})
+
+
+def test_files_that_cannot_be_written_are_named_and_all_are_as_they_were(tmp_path: Path) -> None:
+    issued = Authority("Lab CA").issue("a.example")
+    (tmp_path / "fullchain.pem").mkdir()
+    (tmp_path / "key.pem").write_text("old")
+    outputs = Outputs.from_options(
+        {"private_key_dest": str(tmp_path / "key.pem"), "fullchain_path": str(tmp_path / "fullchain.pem")}
+    )
+    with pytest.raises(UserError, match=f"cannot be written for {tmp_path}/fullchain.pem: Is a directory"):
+        outputs.write(chains.parse_chain(issued.fullchain_pem), keys.load(issued.key_pem), check=False)
+    assert (tmp_path / "key.pem").read_text() == "old"
+
+
+def test_a_staged_key_does_not_outlive_its_certificate(tmp_path: Path) -> None:
+    """A run killed between the last rename and the removal: the next order would get the same key."""
+    issued = Authority("Lab CA").issue("a.example")
+    chain, key = chains.parse_chain(issued.fullchain_pem), keys.load(issued.key_pem)
+    outputs = Outputs.from_options({"private_key_dest": str(tmp_path / "key.pem")})
+    assert outputs.write(chain, key, check=False)
+    (tmp_path / "key.pem.pending").write_bytes(issued.key_pem)
+    assert not outputs.write(chain, key, check=True)
+    assert (tmp_path / "key.pem.pending").exists()
+    assert not outputs.write(chain, key, check=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["key.pem"]
