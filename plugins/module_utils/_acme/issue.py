@@ -208,7 +208,7 @@ class Issue:
             "made_at": chains.iso(memories.utc_now()),
             "made_by": f"zerotrust.pomerium {VERSION}",
         }
-        self.lineage.commit(chain, self.lineage.stage_key(facts.key_type), meta, session.key)
+        self.lineage.commit(chain, self._key(outcome.placed), meta, session.key)
         self._save_state(limited_by=None, limited_until=None, limited_why=None)
         return {
             "changed": True,
