@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where a bundle may lie on a host, whose it is, and one installer at a time.
+"""Where a bundle may lie on a host, and whose it is.
 
 Standard library of Python 3.8 only. Private to this collection.
 """
@@ -10,7 +10,6 @@ Standard library of Python 3.8 only. Private to this collection.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import grp
 import os
 import pwd
@@ -19,7 +18,6 @@ import typing as t
 
 from .. import _files
 from .._errors import BadInput, UserError
-from .._wait import until
 from .process import Process
 
 
@@ -107,31 +105,3 @@ def make_home(directory: str, name: str, owner: _files.Owner) -> str:
             os.chown(path, *owner)
             os.chmod(path, 0o750)
     return home
-
-
-@contextlib.contextmanager
-def locked(home: str, *, within: float) -> t.Iterator[None]:
-    """Hold the lock of one home, so that two controllers do not interleave. The kernel frees it when we die."""
-    descriptor = os.open(os.path.join(home, ".lock"), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        if not until(lambda: _is_locked(descriptor), reached=bool, within=within, first=0.0, every=0.2).reached:
-            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
-            raise UserError(
-                f"Another run installs here and did not end within {within:g} s",
-                name=home,
-                answer=f"held by process {holder or 'unknown'}",
-                remedy="Wait for it, then run again.",
-            )
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _is_locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

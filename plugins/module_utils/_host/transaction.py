@@ -24,8 +24,9 @@ import typing as t
 
 from .. import _files
 from .._errors import UserError
+from .._lock import hold_lock
 from .._versions import Content, Versions
-from .home import check_directory, choose_owner, locked, make_home
+from .home import check_directory, choose_owner, make_home
 from .look import choose_target, read_config, report
 from .probe import Served, Target
 from .process import find_process
@@ -41,7 +42,7 @@ def apply(params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> dict[
     process = find_process(params["service"], config_path=params["config_path"])
     owner = choose_owner(params["owner"], params["group"], process)
     home = make_home(params["directory"], params["name"], owner)
-    with locked(home, within=LOCK_SECONDS):
+    with hold_lock(os.path.join(home, ".lock"), within=LOCK_SECONDS):  # two controllers must not interleave
         target = choose_target(params, None)
         prover = Prover(
             process,

@@ -24,10 +24,10 @@ from dataclasses import dataclass
 
 from .. import _files
 from .._errors import BadInput, UserError
+from .._lock import hold_lock
 from .._pki import chain as chains
 from .._pki import keys
 from .._versions import Content, Versions
-from .lock import hold_lock
 
 KEEP_VERSIONS = 5
 LOCK_SECONDS = 600.0

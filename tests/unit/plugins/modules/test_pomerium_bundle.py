@@ -19,7 +19,7 @@ from ansible_collections.zerotrust.pomerium.plugins.module_utils._host import st
 
 COLLECTIONS = Path(steps.__file__).resolve().parents[6]
 PLUGINS = "ansible_collections/zerotrust/pomerium/plugins/"
-SHARED = {"_errors.py", "_files.py", "_run.py", "_versions.py", "_wait.py", "_given.py"}
+SHARED = {"_errors.py", "_files.py", "_lock.py", "_run.py", "_versions.py", "_wait.py", "_given.py"}
 
 
 def payload(tmp_path: Path) -> list[str]:

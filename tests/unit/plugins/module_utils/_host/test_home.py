@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where a bundle may lie, whose it is, and one installer at a time."""
+"""Where a bundle may lie, and whose it is."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput, UserError
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.home import (
     check_directory,
     choose_owner,
-    locked,
     make_home,
 )
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.process import Process
@@ -97,12 +96,3 @@ def test_an_owner_that_does_not_exist_is_named(option: str, who: t.Any) -> None:
 
 def test_numbers_are_taken_as_they_are() -> None:
     assert choose_owner("12", "65532", Process()) == (12, 65532)
-
-
-def test_a_second_installer_waits_and_then_names_the_first(tmp_path: Path) -> None:
-    with locked(str(tmp_path), within=1):
-        second = locked(str(tmp_path), within=0.3)
-        with pytest.raises(UserError, match=f"held by process {os.getpid()}"):
-            second.__enter__()
-    with locked(str(tmp_path), within=0.1):
-        pass

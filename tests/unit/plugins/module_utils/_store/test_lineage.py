@@ -16,13 +16,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput, UserError
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki import chain as chains
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki import keys
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._store import lineage as lineages
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._store import lock
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._store.lineage import Lineage
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._store.lock import hold_lock
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
 
 TESTS = "ansible_collections.zerotrust.pomerium.tests.unit.plugins.module_utils._store"
@@ -165,14 +163,6 @@ def test_a_store_that_can_no_longer_be_written_is_named(
         write(Lineage(str(tmp_path), "pomerium"), issued[0])
 
 
-def test_a_file_system_without_locks_is_told_from_a_lock_that_is_held(tmp_path: Path) -> None:
-    """Else a run would wait for its time-out for a run that there is not."""
-    descriptor = os.open(tmp_path, os.O_PATH)  # of the kind that takes no lock
-    with pytest.raises(UserError, match="cannot be locked"):
-        lock._take(descriptor)
-    os.close(descriptor)
-
-
 def start(store: Path, bundles: list[Path]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", COMMITTER, str(store), *map(str, bundles)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -220,15 +210,3 @@ def test_a_renewal_killed_at_any_step_leaves_a_whole_certificate_and_no_litter(
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 40
-
-
-def test_who_holds_the_lock_is_named_and_a_killed_holder_holds_nothing(tmp_path: Path, bundles: list[Path]) -> None:
-    process = start(tmp_path / "store", bundles)
-    process.kill()  # most of its time it holds the lock
-    process.communicate()
-    path = str(tmp_path / "store" / "lineages" / "pomerium" / "lock")
-    with hold_lock(path, within=0), pytest.raises(UserError, match=rf"process {os.getpid()}\)"):  # noqa: SIM117
-        with hold_lock(path, within=0.2):
-            raise AssertionError("two hold it")
-    with hold_lock(path, within=0):
-        pass
