@@ -27,8 +27,8 @@ extends_documentation_fragment:
   - zerotrust.pomerium._acme.attributes
 attributes:
   diff_mode:
-    description: Returns details on what has changed when in diff mode.
-    support: none
+    description: Returns details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: full
 options:
   state_path:
     description:
@@ -41,12 +41,27 @@ options:
     type: str
   private_key_path:
     description:
-      - Path of an existing private key for the certificate (PEM, not encrypted). It must not be the account key.
-      - One of O(private_key_path), O(private_key_content) and O(private_key_dest) is needed.
+      - Path of an existing private key for the certificate (PEM). It must not be the account key.
+      - Exactly one of O(private_key_path), O(private_key_content), O(private_key_dest), O(csr_path) and O(csr_content)
+        is needed.
     type: path
   private_key_content:
     description:
       - The same key as PEM text.
+    type: str
+  private_key_passphrase:
+    description:
+      - Passphrase of an encrypted private key.
+    type: str
+  csr_path:
+    description:
+      - Path of a certificate signing request (PKCS#10, PEM or DER) with just the names that were ordered. Its private
+        key stays where it is.
+    type: path
+    aliases: [csr]
+  csr_content:
+    description:
+      - The same as PEM text.
     type: str
   private_key_dest:
     description:
@@ -71,6 +86,22 @@ options:
     description:
       - Where to write the certificate followed by its issuers (mode V(0644)), which is what Pomerium wants.
     type: path
+  challenge:
+    description:
+      - Type of challenge to answer, where the order was placed by other means than O(state_path), which knows it.
+    type: str
+    choices: [dns-01, dns-account-01]
+  preferred_chain:
+    description:
+      - Common name of the root certificate at which the chain should end, where the CA offers several (V(ISRG Root X2)).
+      - Where the CA has none that does, the default one is used, with a warning.
+    type: str
+  allow_staging:
+    description:
+      - Whether a certificate of a test CA may replace one of a production CA at O(fullchain_path) or
+        O(certificate_path).
+    type: bool
+    default: false
   on_pending:
     description:
       - Whether an order that cannot be finished yet is an error (V(fail)) or is described in the return values
@@ -215,10 +246,12 @@ cert_id:
   sample: aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE
 """
 
-from ..module_utils._acme.options import DNS_CHECK, TIMEOUTS, acme_spec
+from ..module_utils._acme.options import CHALLENGES, DNS_CHECK, TIMEOUTS, acme_spec
 from ..module_utils._acme.step_finalize import finalize_order
 from ..module_utils._pki.keys import KEY_TYPES
 from ..module_utils._run import run
+
+KEY_SOURCES = ["private_key_path", "private_key_content", "private_key_dest", "csr_path", "csr_content"]
 
 
 def main() -> None:
@@ -227,23 +260,23 @@ def main() -> None:
         acme_spec(
             DNS_CHECK,
             TIMEOUTS,
-            required_one_of=[
-                ["state_path", "order_uri"],
-                ["private_key_path", "private_key_content", "private_key_dest"],
-            ],
-            mutually_exclusive=[
-                ["state_path", "order_uri"],
-                ["private_key_path", "private_key_content", "private_key_dest"],
-            ],
+            required_one_of=[["state_path", "order_uri"], KEY_SOURCES],
+            mutually_exclusive=[["state_path", "order_uri"], KEY_SOURCES],
             state_path={"type": "path"},
             order_uri={"type": "str"},
             private_key_path={"type": "path"},
             private_key_content={"type": "str", "no_log": True},
+            private_key_passphrase={"type": "str", "no_log": True},
+            csr_path={"type": "path", "aliases": ["csr"]},
+            csr_content={"type": "str"},
             private_key_dest={"type": "path"},
             key_type={"type": "str", "choices": list(KEY_TYPES), "default": "ec-256"},
             certificate_path={"type": "path"},
             chain_path={"type": "path"},
             fullchain_path={"type": "path"},
+            challenge={"type": "str", "choices": list(CHALLENGES)},
+            preferred_chain={"type": "str"},
+            allow_staging={"type": "bool", "default": False},
             on_pending={"type": "str", "choices": ["fail", "return"], "default": "fail"},
         ),
         finalize_order,

@@ -19,12 +19,13 @@ description:
   - The certificate's private key is not needed yet and does not exist yet.
 extends_documentation_fragment:
   - zerotrust.pomerium._acme
+  - zerotrust.pomerium._acme.challenge
   - zerotrust.pomerium._acme.dns_check
   - zerotrust.pomerium._acme.attributes
 attributes:
   diff_mode:
-    description: Returns details on what has changed when in diff mode.
-    support: none
+    description: Returns details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: full
 options:
   identifiers:
     description:
@@ -32,9 +33,19 @@ options:
         the browser's address bar; they are sent as A-labels.
       - A wildcard covers one label, and not its own base. A name beside a wildcard that covers it is refused, as CAs
         do.
+      - Exactly one of O(identifiers), O(csr_path) and O(csr_content) is needed.
     type: list
     elements: str
-    required: true
+  csr_path:
+    description:
+      - Path of a certificate signing request (PKCS#10, PEM or DER), whose names are ordered. Give the same one to
+        M(zerotrust.pomerium.acme_finalize).
+    type: path
+    aliases: [csr]
+  csr_content:
+    description:
+      - The same as PEM text.
+    type: str
   state_path:
     description:
       - JSON file in which the order is remembered. It holds no secret; with it and the account key any controller can
@@ -49,6 +60,14 @@ options:
     description:
       - Certificate profile, one of those that the directory lists. The CA's default where it is not given.
     type: str
+  replaces:
+    description:
+      - Which certificate the new one comes after, by its RV(zerotrust.pomerium.acme_finalize#module:cert_id) (RFC 9773
+        section 5). Let's Encrypt exempts a renewal that says so, and is made in time, from its rate limits.
+      - A CA that does not accept it is asked once more without, and a warning says so. Where the directory has no
+        renewal information it is not sent.
+    type: str
+    aliases: [replaces_cert_id]
   renew:
     description:
       - Whether to place the next order although the remembered one is finished.
@@ -200,7 +219,7 @@ action_required:
   sample: true
 """
 
-from ..module_utils._acme.options import DNS_CHECK, acme_spec
+from ..module_utils._acme.options import CHALLENGE, DNS_CHECK, acme_spec
 from ..module_utils._acme.step_order import place_order
 from ..module_utils._run import run
 
@@ -209,12 +228,17 @@ def main() -> None:
     """Run the module."""
     run(
         acme_spec(
+            CHALLENGE,
             DNS_CHECK,
-            mutually_exclusive=[["state_path", "order_uri"]],
-            identifiers={"type": "list", "elements": "str", "required": True},
+            mutually_exclusive=[["state_path", "order_uri"], ["identifiers", "csr_path", "csr_content"]],
+            required_one_of=[["identifiers", "csr_path", "csr_content"]],
+            identifiers={"type": "list", "elements": "str"},
+            csr_path={"type": "path", "aliases": ["csr"]},
+            csr_content={"type": "str"},
             state_path={"type": "path"},
             order_uri={"type": "str"},
             profile={"type": "str"},
+            replaces={"type": "str", "aliases": ["replaces_cert_id"]},
             renew={"type": "bool", "default": False},
             reuse_min_remaining={"type": "int", "default": 1800},
             zone={"type": "str"},

@@ -19,6 +19,7 @@ from .._pki import chain as chains
 from .._pki import keys
 from .._pki.names import parse_identifiers
 from .._store.lineage import Bundle, Lineage
+from . import leftovers
 from . import memory as memories
 from .memory import Memory, Remembered
 from .options import Access, access_from
@@ -34,7 +35,7 @@ FORCE_MIN_AGE = timedelta(days=1)
 
 def converge(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[str, t.Any]:
     """Do the work of module acme_certificate."""
-    wish = Wish(tuple(parse_identifiers(params["identifiers"])), params.get("profile"))
+    wish = Wish(tuple(parse_identifiers(params["identifiers"])), params.get("profile"), params["challenge"])
     lineage = Lineage(params["store_path"], params["name"])
     with contextlib.nullcontext() if check else lineage.lock():
         return Run(params, access_from(params), wish, lineage, check, warn).result()
@@ -53,6 +54,8 @@ class Run:
 
     def result(self) -> dict[str, t.Any]:
         """Decide, act, and describe: all return values of the module."""
+        if self.params.get("records_removed") and not self.check:
+            leftovers.forget(self.lineage, self.params["records_removed"])
         bundle = self.lineage.current()
         remembered = self._pending(bundle)
         decision = self._decide(bundle, remembered)
@@ -65,7 +68,7 @@ class Run:
                 raise
             facts = {key: value for key, value in error.facts.items() if key in ("missing_records", "problems")}
             done = {"phase": "idle", "error": str(error), **facts}
-        return self._returns(decision, done)
+        return self._returns(decision, done, before=bundle)
 
     def _pending(self, bundle: Bundle | None) -> Remembered | None:
         """Read the order that an earlier run placed; one that is finished and installed already is dropped."""
@@ -73,7 +76,7 @@ class Run:
         staged = self.lineage.staged_key()
         if bundle and staged and keys.public_sha256(staged.public_key()) == bundle.facts.public_sha256:
             if not self.check:
-                self.lineage.drop_pending()
+                leftovers.drop_pending(self.lineage)
             return None
         return remembered
 
@@ -84,6 +87,7 @@ class Run:
             directory=self.access.directory,
             key_type=self.params["key_type"],
             now=memories.utc_now(),
+            unwanted=self.params.get("replace_version"),
         )
         if self.params["order"] != "force" or decision.is_due or bundle is None:
             return decision
@@ -136,7 +140,7 @@ class Run:
         issue = Issue(self.params, self.access, self.wish, self.lineage, check=self.check, warn=self.warn)
         return issue.run(remembered, may_order=may_order)
 
-    def _returns(self, decision: Decision, done: dict[str, t.Any]) -> dict[str, t.Any]:
+    def _returns(self, decision: Decision, done: dict[str, t.Any], *, before: Bundle | None) -> dict[str, t.Any]:
         """Complete the return values: the certificate in use comes last, read anew from the store."""
         bundle = self.lineage.current()
         values: dict[str, t.Any] = {
@@ -146,15 +150,27 @@ class Run:
             "error": None,
             "missing_records": [],
             "problems": [],
-            "records_to_remove": [],
             "reasons": list(decision.reasons),
             **NO_ORDER,
         }
         values.update(done)
         values.update(certificate_returns(bundle.chain if bundle else None))
         values["account_uri"] = self.lineage.state().get("account_uri")
+        values["records_to_remove"] = leftovers.remaining(self.lineage)
+        values["version"] = bundle.version if bundle else None
         values["paths"] = self.lineage.paths()
         values["renew_at"] = None
         if bundle is not None:
             values["renew_at"] = chains.iso(renew_at(bundle.facts.not_before, bundle.facts.not_after))
+        values["diff"] = {"before": _summary(before), "after": _summary(bundle)}
+        if values["changed"] and values["diff"]["before"] == values["diff"]["after"]:
+            values["diff"]["after"]["order"] = values["order_uri"] or f"a new one for {', '.join(self.wish.names)}"
         return values
+
+
+def _summary(bundle: Bundle | None) -> dict[str, t.Any]:
+    """Say for a diff which certificate is in use."""
+    if bundle is None:
+        return {"certificate": None}
+    shown = bundle.facts.returns()
+    return {"certificate": {key: shown[key] for key in ("names", "serial", "not_after", "issuer")}}

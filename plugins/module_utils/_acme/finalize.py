@@ -14,6 +14,7 @@ Private to this collection.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -21,28 +22,27 @@ from .. import _wait
 from .._dns import propagation
 from .._dns.records import DnsRecord
 from .._errors import UserError
-from .._pki import chain as chains
-from .._pki import keys
-from .._pki.csr import make_csr
-from .memory import utc_now
-from .order import OPEN, Placed, Wish, problems_of, read_authorizations, records_for, side_by_side
+from .download import download
+from .order import OPEN, Placed, Wish, read_authorizations, records_for, side_by_side
 from .problems import AcmeProblem, describe_problem
 from .resources import Authorization, Order, order_from, read_order
 
 if t.TYPE_CHECKING:
     from .._dns.lookup import Resolvers
+    from .._pki.chain import Chain
+    from .._pki.csr import Csr
     from .session import Session
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How far to go and how long to wait, in seconds; `key` gives the certificate's key, which is on disk by then.
+    """How far to go and how long to wait, in seconds; `csr` gives the request, whose key is on disk by then.
 
     With `eager` the records are waited for in any case, else only once some server has one of them.
     """
 
     wish: Wish
-    key: t.Callable[[], keys.PrivateKey]
+    csr: t.Callable[[], Csr]
     verify: str
     resolvers: Resolvers
     eager: bool
@@ -50,6 +50,7 @@ class Plan:
     validation_timeout: float
     issuance_timeout: float
     anchors: t.Sequence[t.Any] = ()
+    preferred_chain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,16 @@ class Outcome:
 
     phase: str
     placed: Placed
-    chain: chains.Chain | None = None
+    chain: Chain | None = None
     missing: tuple[propagation.Missing, ...] = ()
     warnings: tuple[str, ...] = ()
     answered: bool = False
     waited: str | None = None
 
 
-def awaiting_answer(authorizations: t.Iterable[Authorization]) -> list[Authorization]:
+def awaiting_answer(authorizations: t.Iterable[Authorization], kind: str) -> list[Authorization]:
     """Choose the authorizations whose challenge was not answered yet: each is answered once, never while processing."""
-    return [a for a in authorizations if a.status == "pending" and a.challenge("dns-01").status == "pending"]
+    return [a for a in authorizations if a.status == "pending" and a.challenge(kind).status == "pending"]
 
 
 def drive(session: Session, placed: Placed, plan: Plan, *, check: bool = False) -> Outcome:
@@ -91,21 +92,25 @@ def drive(session: Session, placed: Placed, plan: Plan, *, check: bool = False) 
         raise order_failed(session, order)
     if order.status != "valid" or not order.certificate_url:
         return replace(outcome, phase="issuing", waited=f"the CA is still issuing ({order.status})")
-    return replace(outcome, phase="issued", chain=download(session, order, plan))
+    got = download(
+        session, order, csr=plan.csr(), names=plan.wish.names, anchors=plan.anchors, preferred=plan.preferred_chain
+    )
+    return replace(outcome, phase="issued", chain=got.chain, warnings=(*outcome.warnings, *got.warnings))
 
 
 def _prove(session: Session, outcome: Outcome, plan: Plan, *, check: bool) -> Outcome:
     """See the records, answer the challenges, wait until the CA has validated them."""
     placed = outcome.placed
-    open_ones = awaiting_answer(placed.authorizations)
-    records, warnings = records_for(session, open_ones, resolvers=plan.resolvers, with_zones=False)
+    kind = plan.wish.challenge
+    open_ones = awaiting_answer(placed.authorizations, kind)
+    records, _none = records_for(session, open_ones, plan.wish, resolvers=plan.resolvers, with_zones=False)
     seen = _look_for(records, plan, check=check)
     outcome = replace(outcome, missing=tuple(seen.missing), warnings=tuple(seen.warnings))
     if seen.missing:
         return replace(outcome, phase="waiting_for_dns")
     if check:
         return outcome
-    side_by_side(lambda a: _answer(session, a), open_ones, session)
+    side_by_side(lambda a: _answer(session, a, kind), open_ones)
     order = _await_validation(session, placed.order, plan)
     outcome = replace(outcome, placed=replace(placed, order=order), answered=bool(open_ones))
     if order.status == "invalid":
@@ -126,14 +131,14 @@ def _look_for(records: t.Sequence[DnsRecord], plan: Plan, *, check: bool) -> pro
     return propagation.wait(records, verify=plan.verify, resolvers=plan.resolvers, within=plan.propagation_timeout)
 
 
-def _answer(session: Session, authorization: Authorization) -> None:
+def _answer(session: Session, authorization: Authorization, kind: str) -> None:
     """Tell the CA to validate. A lost answer is settled by reading: only one still pending is answered again."""
     from acme import challenges
 
     from .resources import read_authorization
     from .transport import LostAnswer
 
-    challenge = authorization.challenge("dns-01")
+    challenge = authorization.challenge(kind)
     body = challenges.DNS01Response(key_authorization="")  # serialises to {} (RFC 8555 section 7.5.1)
     for last_try in (False, True):
         try:
@@ -141,7 +146,7 @@ def _answer(session: Session, authorization: Authorization) -> None:
             return
         except LostAnswer:
             now = read_authorization(session, authorization.url)
-            if now.status != "pending" or now.challenge("dns-01").status != "pending":
+            if now.status != "pending" or now.challenge(kind).status != "pending":
                 return
             if last_try:
                 raise
@@ -187,7 +192,7 @@ def _send_csr(session: Session, order: Order, plan: Plan) -> Order:
 
     from .transport import LostAnswer
 
-    csr = x509.load_der_x509_csr(make_csr(plan.key(), plan.wish.names))
+    csr = x509.load_der_x509_csr(plan.csr().der)
     try:
         response = session.ask(order.finalize_url, messages.CertificateRequest(csr=csr), doing="issue the certificate")
         return order_from(response, order.url)
@@ -199,23 +204,14 @@ def _send_csr(session: Session, order: Order, plan: Plan) -> Order:
         return read_order(session, order.url)
 
 
-def download(session: Session, order: Order, plan: Plan) -> chains.Chain:
-    """Fetch the certificate and check it before a byte of it goes anywhere (R35, R36).
-
-    Raises ChainError where key, names, order of the chain or dates are not as they must be.
-    """
-    response = session.ask(order.certificate_url or "", doing="give the certificate", document=False)
-    chain = chains.parse_chain(response.content)
-    chains.check_key(chain, keys.public_sha256(plan.key().public_key()))
-    chains.check_exact_names(chain, plan.wish.names)
-    chains.check_links(chain, anchors=plan.anchors)
-    chains.check_dates(chain, now=utc_now())
-    return chain
-
-
 def order_failed(session: Session, order: Order) -> UserError:
-    """Make the error of an order that can never be fulfilled: what the CA said, name by name (R15)."""
-    problems = problems_of(session, order)
+    """Make the error of an order that can never be fulfilled: what the CA said, name by name (R15).
+
+    What is still pending of it is given up at the CA.
+    """
+    authorizations = read_authorizations(session, order)
+    problems = [problem for problem in (one.problem() for one in authorizations) if problem]
+    side_by_side(lambda one: _give_up(session, one), [one for one in authorizations if one.status == "pending"])
     answer = "; ".join(
         f"{problem['identifier']['value']}: {describe_problem({**problem, 'identifier': None})}" for problem in problems
     )
@@ -226,6 +222,15 @@ def order_failed(session: Session, order: Order) -> UserError:
         problems=problems or ([dict(order.error)] if order.error else []),
         order_is_dead=True,
     )
+
+
+def _give_up(session: Session, authorization: Authorization) -> None:
+    """Deactivate an authorization (RFC 8555 section 7.5.2): a pending one counts against a limit. Best effort."""
+    from acme import messages
+
+    with contextlib.suppress(UserError):
+        body = messages.UpdateAuthorization(status="deactivated")
+        session.network.ask(authorization.url, body, doing="give up an authorization", repeatable=True, patience=5.0)
 
 
 def missing_records_error(outcome: Outcome) -> UserError:

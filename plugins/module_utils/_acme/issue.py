@@ -12,20 +12,23 @@ Private to this collection.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from .._dns import propagation
 from .._dns.lookup import Resolvers
 from .._errors import UserError
 from .._pki import chain as chains
+from .._pki.csr import make_csr
 from .._version import VERSION
+from . import leftovers
 from . import memory as memories
 from .account import create_account, find_account
 from .finalize import Outcome, Plan, drive
 from .memory import Memory, Remembered
 from .options import Access
-from .order import Placed, Wish, awaiting_records, check_profile, pick_up, place, records_for, remembering_limits
+from .order import Placed, Wish, awaiting_records, pick_up, records_for, remembering_limits
+from .place import check_profile, place, serves_renewal_info
 from .problems import AcmeProblem
 from .returns import order_returns
 from .session import Session, open_session, trust_anchors
@@ -102,22 +105,36 @@ class Issue:
             self._drop(f"the key of the order {remembered.order_uri} is lost" if keyless else why, may_order=may_order)
         if self.check or not may_order:
             return None
-        self.lineage.drop_pending()
+        leftovers.drop_pending(self.lineage)
         return self._place(session)
 
     def _place(self, session: Session) -> Placed:
         """Place an order, as the account of the key where the CA has forgotten the one that the lineage had (R33)."""
         if session.account_uri is None:
             self._sign_on(session)
+        wish = replace(self.wish, replaces=self._replaced(session))
         try:
-            return place(session, self.wish, remember=self._remember)
+            return place(session, wish, remember=self._remember, warn=self.warn)
         except AcmeProblem as problem:
             if problem.type != "accountDoesNotExist" or self.access.account_uri:
                 raise
             self.warn(f"The CA does not know the account {session.account_uri} any more.")
             session.forget_account()
             self._sign_on(session)
-            return place(session, self.wish, remember=self._remember)
+            return place(session, self.wish, remember=self._remember, warn=self.warn)
+
+    def _replaced(self, session: Session) -> str | None:
+        """Name the certificate that the new one comes after, where the CA wants to know (RFC 9773 section 5).
+
+        It must be of the same CA and account, have a name in common and not be expired (R27). Let's Encrypt exempts
+        such renewals from its limits.
+        """
+        bundle = self.lineage.current()
+        if bundle is None or not serves_renewal_info(session):
+            return None
+        is_ours = bundle.meta.get("directory") == session.url and bundle.meta.get("account_uri") == session.account_uri
+        is_alive = bundle.facts.not_after > memories.utc_now()
+        return bundle.facts.cert_id if is_ours and is_alive and set(bundle.facts.names) & set(self.wish.names) else None
 
     def _drop(self, why: str | None, *, may_order: bool) -> None:
         """Say that the pending order is of no use; without leave to order, that is an error where one is due."""
@@ -127,17 +144,16 @@ class Issue:
             )
         self.warn(f"The earlier order is not used: {why}." + (" A new one is placed." if may_order else ""))
         if not self.check and not may_order:
-            self.lineage.drop_pending()
+            leftovers.drop_pending(self.lineage)
 
     def _records(self, session: Session, placed: Placed, resolvers: Resolvers) -> list[DnsRecord]:
         """Give the records to publish, and remember them with the order so that they can be removed one day."""
-        records, warnings = records_for(session, awaiting_records(placed), resolvers=resolvers)
+        records, warnings = records_for(session, awaiting_records(placed), self.wish, resolvers=resolvers)
         for text in warnings:
             self.warn(text)
         if not self.check:
-            memories.save_records(
-                self.lineage.order_path, [record.returns() for record in records], option="store_path"
-            )
+            shown, kind = [record.returns() for record in records], self.wish.challenge
+            memories.save_records(self.lineage.order_path, shown, challenge=kind, option="store_path")
         return records
 
     def _key(self, placed: Placed) -> PrivateKey:
@@ -164,7 +180,7 @@ class Issue:
             outcome = drive(session, placed, self._plan(placed, resolvers), check=self.check)
         except UserError as error:
             if error.facts.get("order_is_dead") and not self.check:
-                self.lineage.drop_pending()
+                leftovers.drop_pending(self.lineage)
             raise
         for text in outcome.warnings:
             self.warn(text)
@@ -183,7 +199,7 @@ class Issue:
     def _plan(self, placed: Placed, resolvers: Resolvers) -> Plan:
         return Plan(
             wish=self.wish,
-            key=lambda: self._key(placed),
+            csr=lambda: make_csr(self._key(placed), self.wish.names),
             verify=self.params["verify_dns"],
             resolvers=resolvers,
             eager=self.params["records_published"],
@@ -191,15 +207,16 @@ class Issue:
             validation_timeout=self.params["validation_timeout"],
             issuance_timeout=self.params["issuance_timeout"],
             anchors=trust_anchors(self.access),
+            preferred_chain=self.params.get("preferred_chain"),
         )
 
     def _store(self, session: Session, outcome: Outcome) -> dict[str, t.Any]:
         """Make the certificate the current one; the records of its order may be removed from now on."""
         chain = t.cast("chains.Chain", outcome.chain)
         facts = chains.describe(chain.leaf)
-        remembered = memories.load_memory(self.lineage.order_path, option="store_path").order
         meta = {
             "directory": self.access.directory,
+            "account_uri": session.account_uri,
             "names": list(self.wish.names),
             "not_before": chains.iso(facts.not_before),
             "not_after": chains.iso(facts.not_after),
@@ -208,26 +225,18 @@ class Issue:
             "made_at": chains.iso(memories.utc_now()),
             "made_by": f"zerotrust.pomerium {VERSION}",
         }
+        leftovers.leave(self.lineage)
         self.lineage.commit(chain, self._key(outcome.placed), meta, session.key)
-        self._save_state(limited_by=None, limited_until=None, limited_why=None)
-        return {
-            "changed": True,
-            "renewed": True,
-            "dns_records": [],
-            "records_to_remove": list(remembered.records) if remembered else [],
-        }
+        self.lineage.learn(limited_by=None, limited_until=None, limited_why=None)
+        return {"changed": True, "renewed": True, "dns_records": []}
 
     def _remember(self, order: Remembered) -> None:
         memories.save_memory(self.lineage.order_path, Memory(order=order))
 
     def _remember_limit(self, until: datetime, why: str | None) -> None:
         if not self.check:
-            self._save_state(limited_by=self.access.directory, limited_until=chains.iso(until), limited_why=why)
+            self.lineage.learn(limited_by=self.access.directory, limited_until=chains.iso(until), limited_why=why)
 
     def _save_account(self, uri: str) -> None:
         if not self.check:
-            self._save_state(directory=self.access.directory, account_uri=uri)
-
-    def _save_state(self, **values: t.Any) -> None:
-        state = {**self.lineage.state(), **values}
-        self.lineage.save_state({key: value for key, value in state.items() if value is not None})
+            self.lineage.learn(directory=self.access.directory, account_uri=uri)

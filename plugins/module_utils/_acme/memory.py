@@ -9,6 +9,7 @@ It is the file at `state_path` and `pending/order.json` of a lineage. Private to
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import typing as t
@@ -16,9 +17,15 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 
 from .. import _files
+from .._dns.records import join_entries
 from .._errors import BadInput, UserError
+from .._lock import hold_lock
 from .._pki.chain import iso
 from .resources import parse_moment
+
+
+LOCK_SECONDS = 600.0
+"""Longer than another run's own waits for the CA usually are."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Remembered:
     profile: str | None
     created: str
     expires: str | None
+    challenge: str = "dns-01"
     records: tuple[t.Mapping[str, t.Any], ...] = ()
 
     @property
@@ -108,11 +116,21 @@ def save_memory(path: str, memory: Memory) -> None:
         ) from error
 
 
-def save_records(path: str, records: t.Sequence[t.Mapping[str, t.Any]], *, option: str) -> None:
-    """Add its TXT records to the order that is remembered, once, so that they can be removed one day."""
+def save_records(
+    path: str, records: t.Sequence[t.Mapping[str, t.Any]], *, challenge: str, option: str
+) -> tuple[t.Mapping[str, t.Any], ...]:
+    """Add its TXT records to the order that is remembered, so that they can be removed one day.
+
+    Gives those that were remembered before, which differ after the account key was rolled over (R32).
+    """
     memory = load_memory(path, option=option)
-    if records and memory.order is not None and not memory.order.records:
-        save_memory(path, replace(memory, order=replace(memory.order, records=tuple(records))))
+    if memory.order is None or not records:
+        return ()
+    joined = tuple(join_entries([*memory.order.records, *records]))
+    order = replace(memory.order, records=joined, challenge=challenge)
+    if order != memory.order:
+        save_memory(path, replace(memory, order=order))
+    return memory.order.records
 
 
 def save_limit(path: str, until: datetime, why: str | None, *, option: str) -> None:
@@ -120,12 +138,26 @@ def save_limit(path: str, until: datetime, why: str | None, *, option: str) -> N
     save_memory(path, load_memory(path, option=option).limited(until, why))
 
 
+@contextlib.contextmanager
+def locked(path: str | None) -> t.Iterator[None]:
+    """Keep other runs away from a state file: a task without `run_once` runs once for each host, at the same time.
+
+    Raises BadInput where the file could not be written: found out before an order is placed for it (R39).
+    """
+    if path is None:
+        yield
+        return
+    check_writable(path, option="state_path")
+    with hold_lock(f"{os.path.abspath(path)}.lock", within=LOCK_SECONDS):
+        yield
+
+
 def check_writable(path: str, *, option: str) -> None:
     """Find out that a state file could not be written before an order is placed for it (R39)."""
     directory = os.path.dirname(os.path.abspath(path))
     try:
         _files.make_directory(directory)
-        probe = os.path.join(directory, f".{os.path.basename(path)}.probe")
+        probe = os.path.join(directory, f".{os.path.basename(path)}.probe-{os.getpid()}")
         _files.write_file(probe, b"{}\n")
         os.unlink(probe)
     except OSError as error:

@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import BadInput
+from .resources import CHALLENGES
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 """Filled in where no directory is given at all; not a default of the option, so that a credential can give another."""
@@ -43,6 +44,10 @@ SHARED: dict[str, t.Any] = {
 DNS_CHECK: dict[str, t.Any] = {
     "verify_dns": {"type": "str", "choices": ["authoritative", "recursive", "none"], "default": "authoritative"},
     "resolvers": {"type": "list", "elements": "str"},
+}
+
+CHALLENGE: dict[str, t.Any] = {
+    "challenge": {"type": "str", "choices": list(CHALLENGES), "default": "dns-01"},
 }
 
 TIMEOUTS: dict[str, t.Any] = {

@@ -2,10 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Orders: pick up the one that was placed, or place a new one; and the TXT records that it asks for.
+"""Orders: what is wanted, picking up the one that was placed, and the TXT records that it asks for.
 
-An order is remembered before anything else is done with it, and an answer that got lost is settled by reading at the
-CA, so that no answer, lost or late, costs a second order. Private to this collection.
+Placing a new one is in `place.py`. Private to this collection.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from .._pki.chain import iso
 from .._pki.names import Name
 from .memory import Remembered, utc_now
 from .problems import AcmeProblem
-from .resources import Authorization, Order, dns_value, order_from, read_authorization, read_order
+from .resources import Authorization, Order, dns_value, read_authorization, read_order, record_name
 
 if t.TYPE_CHECKING:
     from .session import Session
@@ -34,18 +33,17 @@ R = t.TypeVar("R")
 NAMES_PER_LANE = 8
 """Each lane beyond the first costs one request for a nonce and saves round trips: worth it from this many names on."""
 
-MOST_ORDERS_READ = 20
-"""How many of the account's newest orders are read to find one whose answer got lost."""
-
 OPEN = ("pending", "ready", "processing")
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What a certificate is wanted for."""
+    """What a certificate is wanted for, how control is proven, and which certificate it comes after (ARI's cert ID)."""
 
     identifiers: tuple[Name, ...]
-    profile: str | None
+    profile: str | None = None
+    challenge: str = "dns-01"
+    replaces: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,12 +53,11 @@ class Wish:
 
 @dataclass(frozen=True)
 class Placed:
-    """An order at hand; `reused` where an earlier run placed it, `dropped` why an earlier one could not be used."""
+    """An order at hand; `reused` where an earlier run placed it."""
 
     order: Order
     authorizations: tuple[Authorization, ...]
     reused: bool
-    dropped: str | None = None
 
     @property
     def expires(self) -> datetime | None:
@@ -69,7 +66,7 @@ class Placed:
         return min((moment for moment in moments if moment is not None), default=None)
 
 
-def side_by_side(work: t.Callable[[T], R], items: t.Sequence[T], session: Session) -> list[R]:
+def side_by_side(work: t.Callable[[T], R], items: t.Sequence[T]) -> list[R]:
     """Do the same for every item, concurrently where there are many, over kept connections; results in order."""
     lanes = 1 + (len(items) - 1) // NAMES_PER_LANE
     if lanes <= 1:
@@ -178,92 +175,14 @@ def problems_of(session: Session, order: Order) -> list[dict[str, t.Any]]:
 
 def read_authorizations(session: Session, order: Order) -> list[Authorization]:
     """Read all authorizations of an order, sorted by name (CAs shuffle them)."""
-    found = side_by_side(lambda url: read_authorization(session, url), order.authorization_urls, session)
+    found = side_by_side(lambda url: read_authorization(session, url), order.authorization_urls)
     return sorted(found, key=lambda authorization: (authorization.name, not authorization.is_wildcard))
-
-
-def check_profile(session: Session, wish: Wish) -> None:
-    """Refuse a profile that the CA does not offer. Raises BadInput listing those that it does."""
-    if wish.profile and wish.profile not in session.profiles:
-        offered = ", ".join(sorted(session.profiles)) or "none"
-        raise BadInput(
-            "profile", wish.profile, f"this CA offers: {offered}", remedy="Give one of them, or leave it out."
-        )
-
-
-def place(session: Session, wish: Wish, *, remember: t.Callable[[Remembered], None]) -> Placed:
-    """Place a new order; it is remembered before its authorizations are read.
-
-    Where the answer got lost, the order is looked for at the CA; only one that is not there is placed again.
-    Raises AcmeProblem where the CA refuses.
-    """
-    from acme import messages
-
-    from .transport import LostAnswer
-
-    check_profile(session, wish)
-    body = messages.NewOrder(
-        identifiers=[messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name) for name in wish.names],
-        profile=wish.profile or "",
-    )
-
-    def post() -> Order:
-        response = session.ask(session.directory["newOrder"], body, doing="take the order")
-        if "Location" not in response.headers:
-            raise LostAnswer("The CA took the order and did not tell its address", remedy="Run again.")
-        return order_from(response, response.headers["Location"])
-
-    try:
-        order = post()
-    except LostAnswer:
-        order = find_order(session, wish) or post()
-    remember(_remembered(session, order, wish))
-    check_names(order, wish.names)
-    return Placed(order, tuple(read_authorizations(session, order)), reused=False)
-
-
-def check_names(order: Order, names: t.Collection[str]) -> None:
-    """Refuse an order that the CA made for other names (some strip `*.`, R35). Raises UserError."""
-    if set(order.identifiers) != set(names):
-        raise UserError(
-            "The CA made an order for other names than asked",
-            name=order.url,
-            answer=f"asked were {', '.join(names)}; it has {', '.join(order.identifiers)}",
-            remedy="Nothing was answered; use a CA that issues for these names.",
-        )
-
-
-def _remembered(session: Session, order: Order, wish: Wish) -> Remembered:
-    return Remembered(
-        directory=session.url,
-        account_uri=session.account_uri or "",
-        order_uri=order.url,
-        identifiers=wish.names,
-        profile=wish.profile,
-        created=iso(utc_now()),
-        expires=iso(order.expires) if order.expires else None,
-    )
-
-
-def find_order(session: Session, wish: Wish) -> Order | None:
-    """Look among the account's newest orders for an open one with just these names (RFC 8555 section 7.1.2.1).
-
-    None where the CA keeps no list; such CAs (Let's Encrypt) give the same order again when it is placed again.
-    """
-    account = session.ask(session.account_uri or "", doing="show the account").json()
-    if not account.get("orders"):
-        return None
-    listed = session.ask(account["orders"], doing="list the account's orders").json().get("orders") or []
-    for url in reversed(listed[-MOST_ORDERS_READ:]):
-        order = read_order(session, url)
-        if order.status in OPEN and set(order.identifiers) == set(wish.names):
-            return order
-    return None
 
 
 def records_for(
     session: Session,
     authorizations: t.Iterable[Authorization],
+    wish: Wish,
     *,
     resolvers: Resolvers,
     zone: str | None = None,
@@ -271,10 +190,12 @@ def records_for(
 ) -> tuple[list[DnsRecord], tuple[str, ...]]:
     """Give the TXT records that these authorizations ask for, and warnings about zones that DNS did not tell.
 
-    Raises UserError where the CA offers no dns-01 challenge for a name.
+    Raises UserError where the CA offers no such challenge for a name.
     """
+    kind, account = wish.challenge, session.account_uri or ""
     triples = [
-        (f"_acme-challenge.{a.name}", dns_value(session, a.challenge("dns-01")), a.identifier) for a in authorizations
+        (record_name(a, kind, account_uri=account), dns_value(session, a.challenge(kind)), a.identifier)
+        for a in authorizations
     ]
     names = {absolute(name) for name, value, identifier in triples}
     if zone is not None:

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from .. import _files
 from .._errors import BadInput, UserError
 from .._pki import keys
-from .._pki.chain import Chain
+from .._pki.chain import Chain, describe, is_test_issuer, iso, parse_chain
+from .memory import utc_now
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Outputs:
 
     @classmethod
     def from_options(cls, params: t.Mapping[str, t.Any]) -> Outputs:
-        """Read the options. Raises BadInput where a directory is missing, or no key and no place for one is given."""
+        """Read the options. Raises BadInput where a directory is missing."""
         outputs = cls(
             key_path=params.get("private_key_dest"),
             certificate_path=params.get("certificate_path"),
@@ -48,17 +49,19 @@ class Outputs:
     def _staged_path(self) -> str:
         return f"{self.key_path}.pending"
 
-    def key(self, key_type: str, *, finished: bool) -> keys.PrivateKey:
-        """Give the key to certify: the staged one, that of a `finished` order, or a new one that is on disk first.
+    def key(self, key_type: str, *, is_requested: bool) -> keys.PrivateKey:
+        """Give the key to certify: the staged one, or a new one that is on disk first.
 
-        Raises UserError where the key of a finished order is lost.
+        Once the CA has the request (`is_requested`) no other key will do, whatever type is wanted by now; after the
+        files were written it is at its place. Raises UserError where it is lost.
         """
-        for path in (self._staged_path, self.key_path if finished else None):
-            if path is not None and os.path.exists(path):
-                return keys.load(_files.read_bytes(path))
-        if finished:
+        for path in (self._staged_path, self.key_path if is_requested else None):
+            key = _key(path)
+            if key is not None and (is_requested or keys.key_type(key.public_key()) == key_type):
+                return key
+        if is_requested:
             raise UserError(
-                "The order is finished, but the key it was finalized with is not here",
+                "The CA has a request for this order already, but the key that it was made with is not here",
                 name=self.key_path,
                 remedy="Give it with private_key_path, or place a new order (acme_order with renew: true).",
             )
@@ -66,8 +69,16 @@ class Outputs:
         _write({self._staged_path: (keys.to_pem(key), 0o600)})
         return key
 
-    def write(self, chain: Chain, key: keys.PrivateKey | None, *, check: bool) -> bool:
-        """Write what differs and tell whether anything did: all is written beside first, then renamed back to back."""
+    def write(
+        self, chain: Chain, key: keys.PrivateKey | None, *, allow_staging: bool, check: bool
+    ) -> dict[str, dict[str, str]]:
+        """Write what differs: all is written beside first, then renamed back to back.
+
+        Gives `before` and `after` of each file that differs, in words, never a key. Raises BadInput where a staging
+        certificate would replace a production one (R38).
+        """
+        if not allow_staging and is_test_issuer(chain.leaf):
+            self._keep_production(chain)
         wanted = {
             self.key_path: (keys.to_pem(key), 0o600) if key else None,
             self.certificate_path: (chain.pem(issuers=False), 0o644),
@@ -79,12 +90,25 @@ class Outputs:
             for path, content in wanted.items()
             if path is not None and content is not None and not _is_right(path, *content)
         }
+        before = {path: _in_words(_read(path)) for path in differing}
         if not check:
             _write(differing)
             if key is not None:  # also where a killed run had got that far: the next order must not get this key
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._staged_path)
-        return bool(differing)
+        return {"before": before, "after": {path: _in_words(data) for path, (data, mode) in differing.items()}}
+
+    def _keep_production(self, chain: Chain) -> None:
+        """Refuse to replace a certificate that is valid and not of a test CA. Raises BadInput."""
+        for path in (self.fullchain_path, self.certificate_path):
+            there = _leaf(_read(path)) if path else None
+            if there is not None and not is_test_issuer(there) and there.not_valid_after_utc > utc_now():
+                raise BadInput(
+                    "allow_staging",
+                    False,
+                    f"the new certificate is of a test CA ({chain.ends_at}), and the one at {path} is not",
+                    remedy="Order at the production CA (acme_directory), write elsewhere, or set allow_staging: true.",
+                )
 
 
 def _write(files: t.Mapping[str, tuple[bytes, int]]) -> None:
@@ -97,6 +121,46 @@ def _write(files: t.Mapping[str, tuple[bytes, int]]) -> None:
             answer=error.strerror,
             remedy="Free space, or mend the rights of the directory; then run again: the same order goes on.",
         ) from error
+
+
+def _read(path: str) -> bytes:
+    """Give what is there by now, nothing where there is no file or it cannot be read."""
+    try:
+        return _files.read_bytes(path)
+    except OSError:
+        return b""
+
+
+def _key(path: str | None) -> keys.PrivateKey | None:
+    return _key_of(_read(path)) if path else None
+
+
+def _key_of(data: bytes) -> keys.PrivateKey | None:
+    """Read a private key; None where it is none, or a damaged one."""
+    try:
+        return keys.load(data)
+    except UserError:
+        return None
+
+
+def _leaf(data: bytes) -> t.Any:
+    """Read the first certificate of a file; None where there is none."""
+    try:
+        return parse_chain(data).leaf
+    except UserError:
+        return None
+
+
+def _in_words(data: bytes) -> str:
+    """Say for a diff what a file is: a certificate's names, serial and end; of a key no more than that it is one."""
+    leaf = _leaf(data)
+    if leaf is not None:
+        facts = describe(leaf)
+        return f"{', '.join(facts.names)}, serial {facts.serial}, until {iso(facts.not_after)}"
+    key = _key_of(data)
+    if key is not None:
+        return f"the private key to the public key {keys.public_sha256(key.public_key())[:16]}..."
+    return "something else" if data else "absent"
 
 
 def _is_right(path: str, data: bytes, mode: int) -> bool:

@@ -42,11 +42,13 @@ def renew_at(not_before: datetime, not_after: datetime) -> datetime:
     return not_after - left
 
 
-def decide(bundle: Bundle | None, wish: Wish, *, directory: str, key_type: str, now: datetime) -> Decision:
+def decide(
+    bundle: Bundle | None, wish: Wish, *, directory: str, key_type: str, now: datetime, unwanted: str | None = None
+) -> Decision:
     """Compare what is there with what is wanted.
 
     Reasons: `missing`, `directory` (another CA's, so staging never passes for production), `names`, `key_type`,
-    `profile`, `expired`, `expiring`.
+    `profile`, `revoked` (it is the version that is `unwanted`), `expired`, `expiring`.
     """
     if bundle is None:
         return Decision(("missing",), None)
@@ -57,6 +59,7 @@ def decide(bundle: Bundle | None, wish: Wish, *, directory: str, key_type: str, 
         ("names", set(facts.names) != set(wish.names)),
         ("key_type", facts.key_type != key_type),
         ("profile", (bundle.meta.get("profile") or None) != (wish.profile or None)),
+        ("revoked", bundle.version == unwanted),
         ("expired", facts.not_after <= now),
         ("expiring", moment <= now < facts.not_after),
     )

@@ -22,6 +22,9 @@ from .._errors import UserError
 if t.TYPE_CHECKING:
     from .session import Session
 
+CHALLENGES = ("dns-01", "dns-account-01")
+"""The challenge types whose record is a value below `_acme-challenge`, made of the token and the account key."""
+
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
@@ -116,7 +119,7 @@ def order_from(response: t.Any, url: str) -> Order:
         url=url,
         status=document.get("status", "pending"),
         expires=parse_moment(document.get("expires")),
-        identifiers=tuple(item["value"].lower() for item in document.get("identifiers") or ()),
+        identifiers=tuple(_identifier(item, url).lower() for item in document.get("identifiers") or ()),
         authorization_urls=tuple(document.get("authorizations") or ()),
         finalize_url=document.get("finalize", ""),
         certificate_url=document.get("certificate"),
@@ -125,10 +128,18 @@ def order_from(response: t.Any, url: str) -> Order:
     )
 
 
+def _identifier(item: t.Any, url: str) -> str:
+    """Read the name out of an identifier object. Raises UserError where the CA sent none."""
+    name = item.get("value") if isinstance(item, dict) else None
+    if not isinstance(name, str) or not name:
+        raise UserError("The CA's answer lacks the name that it is about", name=url, remedy="Run again later.")
+    return name
+
+
 def read_authorization(session: Session, url: str) -> Authorization:
     """Ask the CA how an authorization stands."""
     document = session.ask(url, doing="show an authorization").json()
-    name = document["identifier"]["value"].lower()
+    name = _identifier(document.get("identifier"), url).lower()
     return Authorization(
         url=url,
         name=name[2:] if name.startswith("*.") else name,
@@ -148,8 +159,20 @@ def read_authorization(session: Session, url: str) -> Authorization:
     )
 
 
+def record_name(authorization: Authorization, kind: str, *, account_uri: str) -> str:
+    """Give the name at which the TXT record of a challenge of this kind is looked for, without final dot.
+
+    For dns-account-01 (draft-ietf-acme-dns-account-label-02) it has a label of the account's own, so that several
+    accounts may each leave a CNAME for one name.
+    """
+    if kind == "dns-01":
+        return f"_acme-challenge.{authorization.name}"
+    label = base64.b32encode(hashlib.sha256(account_uri.encode()).digest()[:10]).decode().lower()
+    return f"_{label}._acme-challenge.{authorization.name}"
+
+
 def dns_value(session: Session, challenge: Challenge) -> str:
-    """Compute the TXT value of a dns-01 challenge (RFC 8555 section 8.4) from its raw token.
+    """Compute the TXT value of a challenge (RFC 8555 section 8.4, the same for dns-account-01) from its raw token.
 
     Raises UserError for a token that is no base64url (RFC 8555 section 8.3).
     """

@@ -9,29 +9,25 @@ Private to this collection.
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
+from dataclasses import dataclass
 from datetime import datetime
 
-from .. import _files
 from .._dns.lookup import Resolvers
 from .._errors import BadInput, UserError
 from .._pki import keys
+from .._pki.csr import Csr, make_csr
 from .._pki.names import parse_identifiers
 from . import memory as memories
 from .account import require_account
 from .finalize import Outcome, Plan, drive, missing_records_error
+from .given import given_csr, given_key, refuse_account_key
 from .memory import Remembered
 from .options import Access, access_from
-from .order import (
-    Placed,
-    Wish,
-    check_names,
-    check_owner,
-    check_remembered,
-    read_authorizations,
-    remembering_limits,
-)
+from .order import Placed, Wish, check_owner, check_remembered, read_authorizations, remembering_limits
 from .outputs import Outputs
+from .place import check_names
 from .problems import AcmeProblem
 from .resources import read_order
 from .returns import certificate_returns
@@ -42,42 +38,93 @@ Warn = t.Callable[[str], None]
 
 def finalize_order(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[str, t.Any]:
     """Do the work of module acme_finalize: see the records, answer, finalize, download, check, write."""
-    access = access_from(params)
-    remembered = _remembered_order(params, access)
-    given_key = _given_key(params, access)
-    session = open_session(access)
-    if remembered is not None:
-        session.use_account(remembered.account_uri)
-    require_account(session)
-    placed, wish = _placed(session, remembered, params.get("order_uri"))
-    outputs = Outputs.from_options(params)
-    plan = Plan(
-        wish=wish,
-        key=lambda: given_key or outputs.key(params["key_type"], finished=placed.order.status == "valid"),
-        verify=params["verify_dns"],
-        resolvers=Resolvers(params.get("resolvers") or ()),
-        eager=True,
-        propagation_timeout=params["propagation_timeout"],
-        validation_timeout=params["validation_timeout"],
-        issuance_timeout=params["issuance_timeout"],
-        anchors=trust_anchors(access),
-    )
+    access, outputs = access_from(params), Outputs.from_options(params)
+    key, csr = given_key(params), given_csr(params)
+    account_key = load_account_key(access)
+    if key is not None:
+        refuse_account_key(params, "private_key", keys.public_sha256(key.public_key()), account_key)
+    if csr is not None:
+        refuse_account_key(params, "csr", csr.public_sha256, account_key)
+    _remembered_order(params, access)  # what is wrong with it is said before a lock is made
+    with contextlib.nullcontext() if check else memories.locked(params.get("state_path")):
+        return Step(params, access, outputs, key, csr, check, warn).result()
 
-    def remember_limit(until: datetime, why: str | None) -> None:
-        if params.get("state_path") and not check:
-            memories.save_limit(params["state_path"], until, why, option="state_path")
 
-    with remembering_limits(remember_limit):
-        outcome = drive(session, placed, plan, check=check)
-    for text in outcome.warnings:
-        warn(text)
-    if outcome.phase != "issued" and params["on_pending"] == "fail" and not check:
-        raise _pending_error(outcome)
-    written = False
-    if outcome.chain is not None:
-        written = outputs.write(outcome.chain, None if given_key else plan.key(), check=check)
-    would_issue = check and outcome.phase in ("validating", "issuing")
-    return {"changed": written or outcome.answered or would_issue, **_returns(outcome, remembered)}
+@dataclass
+class Step:
+    """One run of acme_finalize, which has locked the state file (but for check mode, which writes nothing).
+
+    `key` and `csr` are the user's own; where neither is given, `outputs` has the key.
+    """
+
+    params: t.Mapping[str, t.Any]
+    access: Access
+    outputs: Outputs
+    key: keys.PrivateKey | None
+    csr: Csr | None
+    check: bool
+    warn: Warn
+
+    def result(self) -> dict[str, t.Any]:
+        """Take the order as far as it goes, write what came of it, and describe: all return values of the module."""
+        remembered = _remembered_order(self.params, self.access)
+        session = open_session(self.access)
+        with remembering_limits(self._remember_limit):
+            if remembered is not None:
+                session.use_account(remembered.account_uri)
+            require_account(session)
+            placed, wish = _placed(session, remembered, self.params)
+            outcome = drive(session, placed, self._plan(placed, wish), check=self.check)
+        for text in outcome.warnings:
+            self.warn(text)
+        if outcome.phase != "issued" and self.params["on_pending"] == "fail" and not self.check:
+            raise _pending_error(outcome)
+        return self._write(outcome, placed, wish, remembered)
+
+    def _plan(self, placed: Placed, wish: Wish) -> Plan:
+        return Plan(
+            wish=wish,
+            csr=lambda: self._csr(placed, wish),
+            verify=self.params["verify_dns"],
+            resolvers=Resolvers(self.params.get("resolvers") or ()),
+            eager=True,
+            propagation_timeout=self.params["propagation_timeout"],
+            validation_timeout=self.params["validation_timeout"],
+            issuance_timeout=self.params["issuance_timeout"],
+            anchors=trust_anchors(self.access),
+            preferred_chain=self.params.get("preferred_chain"),
+        )
+
+    def _csr(self, placed: Placed, wish: Wish) -> Csr:
+        """Give the user's request, or one with the user's key or a new one, which is on disk by then."""
+        return self.csr or make_csr(self.key or self._own_key(placed), wish.names)
+
+    def _own_key(self, placed: Placed) -> keys.PrivateKey:
+        is_requested = placed.order.status in ("processing", "valid")
+        return self.outputs.key(self.params["key_type"], is_requested=is_requested)
+
+    def _write(self, outcome: Outcome, placed: Placed, wish: Wish, remembered: Remembered | None) -> dict[str, t.Any]:
+        diff: dict[str, t.Any] = {"before": {}, "after": {}}
+        if outcome.chain is not None:
+            is_ours = self.key is None and self.csr is None
+            diff = self.outputs.write(
+                outcome.chain,
+                self._own_key(placed) if is_ours else None,
+                allow_staging=self.params["allow_staging"],
+                check=self.check,
+            )
+        would_issue = self.check and outcome.phase in ("validating", "issuing")
+        if would_issue:
+            diff["after"] = {"certificate": f"a new certificate for {', '.join(wish.names)}"}
+        return {
+            "changed": bool(diff["after"]) or outcome.answered,
+            **_returns(outcome, remembered),
+            "diff": diff,
+        }
+
+    def _remember_limit(self, until: datetime, why: str | None) -> None:
+        if self.params.get("state_path") and not self.check:
+            memories.save_limit(self.params["state_path"], until, why, option="state_path")
 
 
 def _returns(outcome: Outcome, remembered: Remembered | None) -> dict[str, t.Any]:
@@ -122,9 +169,9 @@ def _remembered_order(params: t.Mapping[str, t.Any], access: Access) -> Remember
     return memory.order
 
 
-def _placed(session: Session, remembered: Remembered | None, order_uri: str | None) -> tuple[Placed, Wish]:
+def _placed(session: Session, remembered: Remembered | None, params: t.Mapping[str, t.Any]) -> tuple[Placed, Wish]:
     """Read the order as it stands. Raises UserError where it is gone, or another account's."""
-    url = remembered.order_uri if remembered else t.cast("str", order_uri)
+    url = remembered.order_uri if remembered else t.cast("str", params.get("order_uri"))
     try:
         order = read_order(session, url)
     except AcmeProblem as problem:
@@ -140,25 +187,7 @@ def _placed(session: Session, remembered: Remembered | None, order_uri: str | No
         ) from problem
     if remembered is not None:
         check_names(order, remembered.identifiers)
-    wish = Wish(tuple(parse_identifiers(order.identifiers)), remembered.profile if remembered else None)
+    challenge = params.get("challenge") or (remembered.challenge if remembered else "dns-01")
+    wish = Wish(tuple(parse_identifiers(order.identifiers)), remembered.profile if remembered else None, challenge)
     authorizations = read_authorizations(session, order) if order.status == "pending" else []
     return Placed(order, tuple(authorizations), reused=True), wish
-
-
-def _given_key(params: t.Mapping[str, t.Any], access: Access) -> keys.PrivateKey | None:
-    """Read the certificate's key where the user gives one. Raises BadInput where it is the account key."""
-    path, content = params.get("private_key_path"), params.get("private_key_content")
-    if path is None and content is None:
-        return None
-    option = "private_key_content" if path is None else "private_key_path"
-    try:
-        key = keys.load((content or "").encode() if path is None else _files.read_bytes(path))
-    except OSError as error:
-        raise BadInput(option, path, f"cannot be read ({error.strerror})") from error
-    except UserError as error:
-        raise BadInput(option, path, error.what[0].lower() + error.what[1:], remedy=error.remedy) from error
-    if keys.public_sha256(key.public_key()) == keys.public_sha256(load_account_key(access).public_key()):
-        raise BadInput(
-            option, path, "this is the account key, which must not be a certificate's", remedy="Give another key."
-        )
-    return key

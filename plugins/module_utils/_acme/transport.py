@@ -115,12 +115,20 @@ else:
             raise AssertionError("count never ends")
 
         def ask(
-            self, url: str, body: t.Any = None, *, doing: str, repeatable: bool = False, document: bool = True
+            self,
+            url: str,
+            body: t.Any = None,
+            *,
+            doing: str,
+            repeatable: bool = False,
+            document: bool = True,
+            patience: float | None = None,
         ) -> requests.Response:
             """Send a signed request; `body` None is POST-as-GET, which reads and may be repeated at will.
 
             `doing` completes "The CA refused to ..."; `repeatable` says that doing it twice is as doing it once;
-            `document` that only a JSON object is a usable answer. Raises AcmeProblem where the CA refuses, LostAnswer
+            `document` that only a JSON object is a usable answer; `patience` (seconds) is the network's own where it
+            is not given. Raises AcmeProblem where the CA refuses, LostAnswer
             where a request that is not repeatable got no usable answer, UserError where the CA cannot be reached.
             """
 
@@ -131,7 +139,9 @@ else:
                 return response
 
             reads = repeatable or body is None
-            return self._patiently(send, url, doing=doing, reads=reads, patience=self.patience)
+            return self._patiently(
+                send, url, doing=doing, reads=reads, patience=self.patience if patience is None else patience
+            )
 
         def fetch(self, url: str, *, doing: str) -> requests.Response:
             """Send an unsigned GET (the directory, renewal information)."""

@@ -89,6 +89,23 @@ def merge(
     return records
 
 
+def join_entries(
+    records: t.Iterable[t.Mapping[str, t.Any]], *, without: t.Iterable[t.Mapping[str, t.Any]] = ()
+) -> list[dict[str, t.Any]]:
+    """Join records as modules return them, by name and by value, less the values in `without`; empty ones vanish.
+
+    Where two differ in anything else, the later one counts.
+    """
+    excluded = {(record["name"], entry) for record in without for entry in record["entries"]}
+    joined: dict[str, dict[str, t.Any]] = {}
+    for record in records:
+        earlier = joined.get(record["name"], {})
+        both = {field: {*earlier.get(field, ()), *record.get(field, ())} for field in ("entries", "identifiers")}
+        both["entries"] = {entry for entry in both["entries"] if (record["name"], entry) not in excluded}
+        joined[record["name"]] = {**record, **{field: sorted(found) for field, found in both.items()}}
+    return [joined[name] for name in sorted(joined) if joined[name]["entries"]]
+
+
 def zone_text(value: str) -> str:
     """Write a TXT value as a zone file holds it (RFC 1035 section 5.1), in parts of at most 255 octets.
 

@@ -29,6 +29,10 @@ TEST_ISSUER = re.compile(r"\(STAGING\)|Fake LE|happy hacker fake|Pebble (Interme
 MUST_STAPLE_OID = "1.3.6.1.5.5.7.1.24"
 
 
+CERT_ID = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z")
+"""How renewal information names a certificate (RFC 9773 section 4.1)."""
+
+
 class ChainError(UserError):
     """A certificate chain that must not be used; nothing was written."""
 
@@ -43,6 +47,15 @@ class Chain:
     def leaf(self) -> x509.Certificate:
         """The end-entity certificate."""
         return self.certificates[0]
+
+    @property
+    def ends_at(self) -> str:
+        """Common name of the issuer of the topmost certificate: the root that a client has to trust."""
+        from cryptography import x509
+
+        issuer = self.certificates[-1].issuer
+        names = issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+        return str(names[0].value) if names else issuer.rfc4514_string()
 
     def pem(self, *, leaf: bool = True, issuers: bool = True) -> bytes:
         """Write it as PEM: whole, the leaf alone, or the issuers alone."""

@@ -152,9 +152,11 @@ class Lineage:
             return {}
         return state if isinstance(state, dict) else {}
 
-    def save_state(self, state: t.Mapping[str, t.Any]) -> None:
-        """Write what was learned, where it differs."""
-        if state != self.state():
+    def learn(self, **values: t.Any) -> None:
+        """Add to what was learned; None forgets."""
+        before = self.state()
+        state = {key: value for key, value in {**before, **values}.items() if value is not None}
+        if state != before:
             with self._writing():
                 _files.make_directory(self.path)
                 _files.write_file(self.state_path, (json.dumps(state, indent=2) + "\n").encode())

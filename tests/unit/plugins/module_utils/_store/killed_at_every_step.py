@@ -38,7 +38,7 @@ def renew(lineage: Lineage, bundle: bytes) -> None:
     chain_pem, label, key_pem = bundle.partition(CUT)
     with lineage.lock():
         begin(lineage)
-        lineage.save_state({"account_uri": f"https://ca/{os.getpid()}"})
+        lineage.learn(account_uri=f"https://ca/{os.getpid()}")
         lineage.commit(chains.parse_chain(chain_pem), keys.load(label + key_pem), {"directory": "x"}, ACCOUNT_KEY)
 
 

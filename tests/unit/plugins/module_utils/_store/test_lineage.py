@@ -117,9 +117,9 @@ def test_a_note_that_is_none_is_damage(
 def test_what_was_learned_is_kept_and_a_damaged_note_of_it_is_empty(tmp_path: Path) -> None:
     lineage = Lineage(str(tmp_path), "pomerium")
     assert lineage.state() == {}
-    lineage.save_state({"account_uri": "https://ca/a/1"})
+    lineage.learn(account_uri="https://ca/a/1")
     before = os.stat(lineage.state_path).st_ino
-    lineage.save_state({"account_uri": "https://ca/a/1"})
+    lineage.learn(account_uri="https://ca/a/1")
     assert os.stat(lineage.state_path).st_ino == before, "it was written although nothing differs"
     assert lineage.state() == {"account_uri": "https://ca/a/1"}
     for damaged in (b"", b"[]", b"\xff", b"{"):
@@ -148,7 +148,7 @@ def test_a_store_that_cannot_be_written_is_found_out_before_an_order(tmp_path: P
 
 WRITING: dict[str, t.Callable[[Lineage, Issued], object]] = {
     "stage_key": lambda lineage, issued: lineage.stage_key("ec-256"),
-    "save_state": lambda lineage, issued: lineage.save_state({"a": 1}),
+    "learn": lambda lineage, issued: lineage.learn(a=1),
     "commit": lambda lineage, issued: commit(lineage, issued, keys.generate("ec-256")),
 }
 

@@ -1,0 +1,62 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Keys, requests and certificates that the user gives, each by path or as content. Private to this collection."""
+
+from __future__ import annotations
+
+import typing as t
+
+from .. import _files
+from .._errors import BadInput, UserError
+from .._pki import chain as chains
+from .._pki import keys
+from .._pki.csr import Csr, parse_csr
+
+T = t.TypeVar("T")
+
+
+def given_key(params: t.Mapping[str, t.Any]) -> keys.PrivateKey | None:
+    """Read `private_key_path` or `private_key_content`; None where neither is given."""
+    passphrase = params.get("private_key_passphrase")
+    return _given(params, "private_key", lambda data: keys.load(data, passphrase=passphrase))
+
+
+def given_csr(params: t.Mapping[str, t.Any]) -> Csr | None:
+    """Read `csr_path` or `csr_content`; None where neither is given."""
+    return _given(params, "csr", parse_csr)
+
+
+def given_chain(params: t.Mapping[str, t.Any]) -> chains.Chain:
+    """Read `certificate_path` or `certificate_content`, one of which is required."""
+    return t.cast("chains.Chain", _given(params, "certificate", chains.parse_chain))
+
+
+def refuse_account_key(params: t.Mapping[str, t.Any], what: str, digest: str, account: keys.PrivateKey) -> None:
+    """Refuse a certificate for the account key (RFC 8555 section 11.1). Raises BadInput naming the option."""
+    if digest == keys.public_sha256(account.public_key()):
+        option, shown = _option(params, what)
+        raise BadInput(
+            option, shown, "this is the account key, which must not be a certificate's", remedy="Give another key."
+        )
+
+
+def _option(params: t.Mapping[str, t.Any], what: str) -> tuple[str, str | None]:
+    """Name the option that is given, and its value where that is a path: content may be a secret."""
+    path = params.get(f"{what}_path")
+    return (f"{what}_content", None) if path is None else (f"{what}_path", path)
+
+
+def _given(params: t.Mapping[str, t.Any], what: str, read: t.Callable[[bytes], T]) -> T | None:
+    content: str | None = params.get(f"{what}_content")
+    option, path = _option(params, what)
+    if path is None and content is None:
+        return None
+    try:
+        return read((content or "").encode() if path is None else _files.read_bytes(path))
+    except OSError as error:
+        raise BadInput(option, path, f"cannot be read ({error.strerror})", remedy="Correct the path.") from error
+    except UserError as error:
+        why = str(error) if error.remedy is None else str(error).replace(f" {error.remedy}", "")
+        raise BadInput(option, path, why[0].lower() + why[1:].rstrip("."), remedy=error.remedy) from error
