@@ -5,7 +5,8 @@
 """The border to Ansible: the only file that knows AnsibleModule.
 
 A module file gives its argument spec and one function `work(params, check=, warn=)` that returns what the module
-returns. A UserError becomes `fail_json` with its facts; any other exception is a bug and keeps its traceback.
+returns. Where it returns a `diff` (`before` and `after`, public facts only), that is kept only where the user wants to
+see it. A UserError becomes `fail_json` with its facts; any other exception is a bug and keeps its traceback.
 Private to this collection.
 """
 
@@ -63,5 +64,7 @@ def run(
         result = work(module.params, check=module.check_mode, warn=module.warn)
     except UserError as error:
         module.fail_json(msg=str(error), **error.facts)
+    if not module._diff:
+        result.pop("diff", None)
     module.exit_json(**result)
     raise AssertionError("exit_json returned")

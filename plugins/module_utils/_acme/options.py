@@ -59,20 +59,26 @@ TIMEOUTS: dict[str, t.Any] = {
 
 def acme_spec(
     *groups: dict[str, t.Any],
+    account_key_required: bool = True,
     mutually_exclusive: t.Sequence[t.Sequence[str]] = (),
     required_one_of: t.Sequence[t.Sequence[str]] = (),
+    required_if: t.Sequence[t.Sequence[t.Any]] = (),
     **own: t.Any,
 ) -> dict[str, t.Any]:
-    """Give AnsibleModule's keyword arguments for a module with the shared options, option groups, and its own."""
+    """Give AnsibleModule's keyword arguments for a module with the shared options, option groups, and its own.
+
+    `account_key_required` is false where the module can do without (a certificate's own key may ask to revoke it).
+    """
     spec: dict[str, t.Any] = dict(SHARED)
     for group in groups:
         spec.update(group)
     spec.update(own)
-    exclusive = [["account_key_path", "account_key_content"], ["ca_path", "ca_content"]]
+    account_key = ["account_key_path", "account_key_content"]
     return {
         "argument_spec": spec,
-        "mutually_exclusive": exclusive + [list(group) for group in mutually_exclusive],
-        "required_one_of": [["account_key_path", "account_key_content"]] + [list(group) for group in required_one_of],
+        "mutually_exclusive": [account_key, ["ca_path", "ca_content"], *map(list, mutually_exclusive)],
+        "required_one_of": [*([account_key] if account_key_required else []), *map(list, required_one_of)],
+        "required_if": [*map(list, required_if)],
     }
 
 

@@ -38,7 +38,8 @@ def work(params, *, check, warn):
     if params.get("fail") == "bug":
         raise KeyError("a bug of ours")
     warn("take care")
-    return {{"changed": check, "given": {{key: value for key, value in params.items() if value is not None}}}}
+    given = {{key: value for key, value in params.items() if value is not None}}
+    return {{"changed": check, "given": given, "diff": {{"before": {{"a": 1}}, "after": {{"a": 2}}}}}}
 
 
 def main():
@@ -68,9 +69,10 @@ class Ran(t.NamedTuple):
     printed: str
 
 
-def run(module: Path, *, check: bool = False, **arguments: t.Any) -> Ran:
+def run(module: Path, *, check: bool = False, diff: bool = False, **arguments: t.Any) -> Ran:
     """Run a module as a script, its arguments on standard input, as every core takes them."""
-    given = json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check}})
+    modes = {"_ansible_check_mode": check, "_ansible_diff": diff}
+    given = json.dumps({"ANSIBLE_MODULE_ARGS": {**arguments, **modes}})
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     done = subprocess.run(
         [sys.executable, str(module)], input=given, env=environment, capture_output=True, text=True, check=False
@@ -113,6 +115,11 @@ def test_check_mode_and_warnings_reach_the_work_and_come_back(tiny: Path) -> Non
     assert result["changed"] is True
     assert "take care" in json.dumps(result["warnings"])
     assert run(tiny).result["changed"] is False
+
+
+def test_a_diff_is_returned_only_where_the_user_wants_to_see_it(tiny: Path) -> None:
+    assert run(tiny, diff=True).result["diff"] == {"before": {"a": 1}, "after": {"a": 2}}
+    assert "diff" not in run(tiny).result
 
 
 def test_an_error_of_the_user_is_one_message_and_its_facts_are_returned(tiny: Path) -> None:
