@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options by group: DOCUMENTATION (the CA and the account), DNS_CHECK, TIMEOUTS; and ATTRIBUTES."""
+    """Options by group: DOCUMENTATION (the CA and the account), CHALLENGE, DNS_CHECK, TIMEOUTS; and ATTRIBUTES."""
 
     DOCUMENTATION = r"""
 options:
@@ -104,6 +104,18 @@ options:
 requirements:
   - dnspython >= 2.7
   - idna >= 3.4
+"""
+
+    CHALLENGE = r"""
+options:
+  challenge:
+    description:
+      - Type of the challenge. V(dns-01) is what every CA offers.
+      - V(dns-account-01) (draft-ietf-acme-dns-account-label) has a name of the account's own below
+        C(_acme-challenge), so that several accounts can each have a CNAME for the same name. Few CAs offer it.
+    type: str
+    choices: [dns-01, dns-account-01]
+    default: dns-01
 """
 
     TIMEOUTS = r"""

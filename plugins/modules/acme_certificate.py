@@ -22,13 +22,14 @@ description:
     holds a key.
 extends_documentation_fragment:
   - zerotrust.pomerium._acme
+  - zerotrust.pomerium._acme.challenge
   - zerotrust.pomerium._acme.dns_check
   - zerotrust.pomerium._acme.timeouts
   - zerotrust.pomerium._acme.attributes
 attributes:
   diff_mode:
-    description: Returns details on what has changed when in diff mode.
-    support: none
+    description: Returns details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: full
 options:
   identifiers:
     description:
@@ -69,12 +70,56 @@ options:
     description:
       - Certificate profile, one of those that the directory lists. The CA's default where it is not given.
     type: str
+  preferred_chain:
+    description:
+      - Common name of the root certificate at which the chain should end, where the CA offers several
+        (V(ISRG Root X2)).
+      - Where the CA has none that does, the default one is used, with a warning. Changing it makes nothing due, it
+        holds from the next certificate on.
+    type: str
+  replace_version:
+    description:
+      - Version (as in RV(version)) that must not stay in use, whatever its age, since its key is compromised or it is
+        to be revoked. A new certificate with a new key is due while it is in use.
+    type: str
   records_published:
     description:
       - Whether the records are known to be on their way, so that they are waited for up to O(propagation_timeout) even
         while no server has any of them.
     type: bool
     default: false
+  records_removed:
+    description:
+      - Records out of RV(records_to_remove) that have been removed from DNS, or that somebody was told to remove. They
+        are not returned any more.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: Fully qualified name.
+        type: str
+        required: true
+      entries:
+        description: Values that have been removed.
+        type: list
+        elements: str
+        required: true
+      zone:
+        description: Not used; taken so that the returned record can be given as it is.
+        type: str
+      record:
+        description: Not used.
+        type: str
+      type:
+        description: Not used.
+        type: str
+      ttl:
+        description: Not used.
+        type: int
+      identifiers:
+        description: Not used.
+        type: list
+        elements: str
   order:
     description:
       - V(due) orders where a certificate is due.
@@ -143,12 +188,19 @@ renewed:
   sample: false
 reasons:
   description: >-
-    Why a certificate is due, of V(missing), V(directory), V(names), V(key_type), V(profile), V(expired), V(expiring)
-    and V(forced); empty where none is.
+    Why a certificate is due, of V(missing), V(directory), V(names), V(key_type), V(profile), V(revoked), V(expired),
+    V(expiring) and V(forced); empty where none is.
   returned: success
   type: list
   elements: str
   sample: [expiring]
+version:
+  description: >-
+    Version of the certificate in the store, the begin of its validity and its serial number; none where there is none.
+    Hosts have it under the same name.
+  returned: success
+  type: str
+  sample: 20261124T100000Z-3a9f2c55d1e0b7
 renew_at:
   description: When the certificate in the store becomes due by its age; none where there is none.
   returned: success
@@ -336,7 +388,9 @@ problems:
   elements: dict
   sample: []
 records_to_remove:
-  description: TXT records of the finished order, in the form of RV(dns_records). They may be removed now.
+  description: >-
+    TXT records that no order needs any more, in the form of RV(dns_records). They stay here until they are given in
+    O(records_removed).
   returned: success
   type: list
   elements: dict
@@ -395,7 +449,7 @@ cert_id:
 """
 
 from ..module_utils._acme.converge import converge
-from ..module_utils._acme.options import DNS_CHECK, TIMEOUTS, acme_spec
+from ..module_utils._acme.options import CHALLENGE, DNS_CHECK, RECORD, TIMEOUTS, acme_spec
 from ..module_utils._pki.keys import KEY_TYPES
 from ..module_utils._run import run
 
@@ -404,6 +458,7 @@ def main() -> None:
     """Run the module."""
     run(
         acme_spec(
+            CHALLENGE,
             DNS_CHECK,
             TIMEOUTS,
             identifiers={"type": "list", "elements": "str", "required": True},
@@ -413,6 +468,9 @@ def main() -> None:
             contact={"type": "list", "elements": "str"},
             key_type={"type": "str", "choices": list(KEY_TYPES), "default": "ec-256"},
             profile={"type": "str"},
+            preferred_chain={"type": "str"},
+            replace_version={"type": "str"},
+            records_removed={"type": "list", "elements": "dict", "options": RECORD},
             records_published={"type": "bool", "default": False},
             order={"type": "str", "choices": ["due", "never", "force"], "default": "due"},
             stop_after={"type": "str", "choices": ["order", "never"], "default": "never"},

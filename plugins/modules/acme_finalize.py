@@ -93,7 +93,8 @@ options:
     choices: [dns-01, dns-account-01]
   preferred_chain:
     description:
-      - Common name of the root certificate at which the chain should end, where the CA offers several (V(ISRG Root X2)).
+      - Common name of the root certificate at which the chain should end, where the CA offers several
+        (V(ISRG Root X2)).
       - Where the CA has none that does, the default one is used, with a warning.
     type: str
   allow_staging:

@@ -116,7 +116,7 @@ def test_without_its_key_a_finished_order_is_an_error_that_says_the_way_out(cont
     before = controller.fullchain_path.read_bytes()
     controller.key_path.unlink()
     lost = controller.run("acme_finalize")
-    assert "the key it was finalized with is not here" in lost.error and "renew: true" in lost.error
+    assert "the key that it was made with is not here" in lost.error and "renew: true" in lost.error
     assert controller.fullchain_path.read_bytes() == before
     assert not controller.key_path.exists()
 

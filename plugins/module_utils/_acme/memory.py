@@ -23,7 +23,6 @@ from .._lock import hold_lock
 from .._pki.chain import iso
 from .resources import parse_moment
 
-
 LOCK_SECONDS = 600.0
 """Longer than another run's own waits for the CA usually are."""
 

@@ -14,10 +14,12 @@ import typing as t
 from dataclasses import dataclass
 
 from .._errors import BadInput
-from .resources import CHALLENGES
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 """Filled in where no directory is given at all; not a default of the option, so that a credential can give another."""
+
+CHALLENGES = ("dns-01", "dns-account-01")
+"""The challenge types whose record is a value below `_acme-challenge`, made of the token and the account key."""
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}\Z")
 
@@ -49,6 +51,17 @@ DNS_CHECK: dict[str, t.Any] = {
 CHALLENGE: dict[str, t.Any] = {
     "challenge": {"type": "str", "choices": list(CHALLENGES), "default": "dns-01"},
 }
+
+RECORD: dict[str, t.Any] = {
+    "name": {"type": "str", "required": True},
+    "entries": {"type": "list", "elements": "str", "required": True},
+    "zone": {"type": "str"},
+    "record": {"type": "str"},
+    "type": {"type": "str"},
+    "ttl": {"type": "int"},
+    "identifiers": {"type": "list", "elements": "str"},
+}
+"""Sub-options of a TXT record, as modules return it."""
 
 TIMEOUTS: dict[str, t.Any] = {
     "propagation_timeout": {"type": "int", "default": 120},

@@ -22,9 +22,6 @@ from .._errors import UserError
 if t.TYPE_CHECKING:
     from .session import Session
 
-CHALLENGES = ("dns-01", "dns-account-01")
-"""The challenge types whose record is a value below `_acme-challenge`, made of the token and the account key."""
-
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 

@@ -117,18 +117,18 @@ class Session:
         return self.network.ask(url, body, doing=doing, repeatable=repeatable, document=document)
 
 
-def open_session(access: Access, *, may_create_key: bool = False) -> Session:
+def open_session(access: Access, *, key: keys.PrivateKey | None = None, may_create_key: bool = False) -> Session:
     """Fetch the directory with the account key at hand; the account itself is not asked for yet.
 
-    With `may_create_key`, a key that is missing is made in memory; `account.create_account` writes it.
+    With `key` another one signs in the account key's place. With `may_create_key`, a key that is missing is made in memory; `account.create_account` writes it.
     Raises UserError where the CA cannot be reached, is not trusted, or is no ACME server.
     """
     from acme import messages
 
     from .transport import Network
 
-    is_new = may_create_key and account_key_is_missing(access)
-    key = keys.generate("ec-256") if is_new else load_account_key(access)
+    is_new = key is None and may_create_key and account_key_is_missing(access)
+    key = key or (keys.generate("ec-256") if is_new else load_account_key(access))
     jwk, algorithm = _jwk(key)
     network = Network(
         key=jwk,

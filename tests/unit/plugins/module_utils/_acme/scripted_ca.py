@@ -56,6 +56,7 @@ class ScriptedCa:
         self.heads: list[t.Any] = []
         self.requests: list[str] = []
         self.paths: list[str] = []
+        self.payloads: list[bytes] = []
         self.user_agents: set[str] = set()
         self.errors: list[str] = []
         self.repeats_last = False
@@ -110,6 +111,7 @@ class ScriptedCa:
                 if nonce not in self._open:
                     self.errors.append(f"nonce {nonce} was used before")
                 self._open.discard(nonce)
+                self.payloads.append(base64.urlsafe_b64decode(jws["payload"] + "=="))
             if not self.script:
                 self.errors.append("an unexpected request")
                 return Answer(500)

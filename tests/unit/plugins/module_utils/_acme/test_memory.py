@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import typing as t
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -29,7 +30,8 @@ ORDER = Remembered("https://ca/dir", "https://ca/a/1", "https://ca/o/1", ("*.a.e
 def test_an_order_is_remembered_as_it_was(tmp_path: Path) -> None:
     path = str(tmp_path / "deep" / "state.json")
     save_memory(path, Memory(order=ORDER))
-    save_records(path, [{"name": "_acme-challenge.a.example.", "entries": ["v"]}], option="state_path")
+    record = {"name": "_acme-challenge.a.example.", "entries": ["v"]}
+    save_records(path, [record], challenge="dns-01", option="state_path")
     loaded = load_memory(path, option="state_path").order
     assert loaded is not None
     assert (loaded.order_uri, loaded.identifiers, len(loaded.records)) == (ORDER.order_uri, ORDER.identifiers, 1)
@@ -42,20 +44,23 @@ def test_what_is_remembered_is_json_without_a_secret(tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     assert set(document) == {"order", "limited_until", "limited_why"}
     assert set(document["order"]) == {
-        "directory", "account_uri", "order_uri", "identifiers", "profile", "created", "expires", "records"
+        "directory", "account_uri", "order_uri", "identifiers", "profile", "created", "expires", "challenge",
+        "records",
     }  # fmt: skip
 
 
-def test_the_records_are_remembered_once_and_only_with_an_order(tmp_path: Path) -> None:
+def test_the_records_are_remembered_with_an_order_and_older_values_are_kept_for_removal(tmp_path: Path) -> None:
+    """R32: after the account key was rolled over the values are others, and the old ones may be in DNS."""
     path = str(tmp_path / "state.json")
-    save_records(path, [{"name": "a"}], option="state_path")
+    old, new = ({"name": "a.", "ttl": 300, "entries": [value], "identifiers": ["a"]} for value in ("1", "2"))
+    how: dict[str, t.Any] = {"challenge": "dns-01", "option": "state_path"}
+    assert save_records(path, [old], **how) == ()
     assert load_memory(path, option="state_path") == Memory()
     save_memory(path, Memory(order=ORDER))
-    for name in ("a", "b"):
-        save_records(path, [{"name": name}], option="state_path")
+    assert [save_records(path, [one], **how) for one in (old, old, new)] == [(), (old,), (old,)]
     loaded = load_memory(path, option="state_path").order
     assert loaded is not None
-    assert loaded.records == ({"name": "a"},)
+    assert loaded.records == ({**old, "entries": ["1", "2"]},)
 
 
 def test_a_state_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import json
 import typing as t
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.memory import load_memory
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.order import (
-    Placed,
-    Wish,
-    place,
-    remembering_limits,
-)
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.options import access_from
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.order import Placed, Wish, remembering_limits
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.place import place
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.problems import AcmeProblem
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.session import Session
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.session import Session, open_session
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.step_finalize import finalize_order
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.step_order import place_order
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.transport import LostAnswer
@@ -41,7 +39,7 @@ LIMIT = problem("rateLimited", status=429, Retry_After="3600")
 def place_remembered(session: Session) -> tuple[Placed, list[str]]:
     """Place an order; give it with what was remembered of it."""
     remembered: list[str] = []
-    placed = place(session, WISH, remember=lambda order: remembered.append(order.order_uri))
+    placed = place(session, WISH, remember=lambda order: remembered.append(order.order_uri), warn=print)
     return placed, remembered
 
 
@@ -49,7 +47,7 @@ def test_an_order_is_remembered_before_its_authorizations_are_read(tls_ca: Scrip
     tls_ca.script = [tls_ca.order(NAME), problem("unauthorized", status=403)]
     remembered: list[str] = []
     with pytest.raises(AcmeProblem):
-        place(session, WISH, remember=lambda order: remembered.append(order.order_uri))
+        place(session, WISH, remember=lambda order: remembered.append(order.order_uri), warn=print)
     assert remembered == [f"{tls_ca.url}order/1"]
 
 
@@ -117,6 +115,32 @@ def test_only_a_limit_with_its_time_is_remembered(
     assert bool(limits) is is_limit
 
 
+@pytest.mark.parametrize("kind", ["alreadyReplaced", "unauthorized", "malformed"])
+def test_r26_an_order_that_may_not_replace_is_placed_once_more_without(
+    tls_ca: ScriptedCa, options: dict[str, t.Any], kind: str
+) -> None:
+    """RFC 9773 section 5: the CA makes no order then."""
+    directory = tls_ca.directory()
+    directory.body["renewalInfo"] = f"{tls_ca.url}renewal"
+    tls_ca.script = [directory, problem(kind, status=409), tls_ca.order(NAME), tls_ca.authorization(NAME)]
+    session = open_session(access_from(options))
+    session.use_account(f"{tls_ca.url}account/1")
+    warnings: list[str] = []
+    wish = replace(WISH, replaces="aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE")
+    placed = place(session, wish, remember=lambda order: None, warn=warnings.append)
+    first, second = (json.loads(payload) for payload in tls_ca.payloads[:2])
+    assert (first.pop("replaces"), first) == ("aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE", second)
+    assert placed.order.identifiers == (NAME,)
+    assert len(warnings) == 1 and kind in warnings[0] and "Ordered without" in warnings[0]
+
+
+def test_replaces_is_not_sent_to_a_ca_without_renewal_information(tls_ca: ScriptedCa, session: Session) -> None:
+    tls_ca.script = [tls_ca.order(NAME), tls_ca.authorization(NAME)]
+    warnings: list[str] = []
+    place(session, replace(WISH, replaces="a.b"), remember=lambda order: None, warn=warnings.append)
+    assert "replaces" not in json.loads(tls_ca.payloads[0]) and "no renewal information" in warnings[0]
+
+
 @pytest.fixture
 def order_options(options: dict[str, t.Any], tls_ca: ScriptedCa, tmp_path: Path) -> dict[str, t.Any]:
     return {
@@ -124,6 +148,7 @@ def order_options(options: dict[str, t.Any], tls_ca: ScriptedCa, tmp_path: Path)
         "account_uri": f"{tls_ca.url}account/1",
         "identifiers": [NAME],
         "state_path": str(tmp_path / "state.json"),
+        "challenge": "dns-01",
         "verify_dns": "none",
         "renew": False,
         "reuse_min_remaining": 1800,
@@ -181,7 +206,12 @@ def test_an_order_for_other_names_than_remembered_is_not_finalized(
     with pytest.raises(UserError, match="for other names than asked"):
         run(order_options)
     tls_ca.script = [tls_ca.directory(), tls_ca.order(NAME, status="ready")]
-    how = {"key_type": "ec-256", "private_key_dest": str(tmp_path / "key.pem"), "on_pending": "fail"}
+    how = {
+        "key_type": "ec-256",
+        "private_key_dest": str(tmp_path / "key.pem"),
+        "on_pending": "fail",
+        "allow_staging": False,
+    }
     times = {"propagation_timeout": 1, "validation_timeout": 1, "issuance_timeout": 1}
     with pytest.raises(UserError, match=rf"asked were \*\.{NAME}; it has {NAME}"):
         finalize_order({**order_options, **how, **times}, check=False, warn=print)

@@ -30,7 +30,7 @@ def bundle(*, days: float = 90, directory: str = CA, profile: str | None = None)
         not_after=BEGIN + timedelta(days=days),
         key_type="ec-256",
     )
-    return SimpleNamespace(facts=facts, meta={"directory": directory, "profile": profile})
+    return SimpleNamespace(version="v1", facts=facts, meta={"directory": directory, "profile": profile})
 
 
 def reasons(found: t.Any, wanted: Wish, *, after_days: float = 0, key_type: str = "ec-256") -> tuple[str, ...]:
@@ -60,6 +60,11 @@ def test_the_order_of_names_does_not_matter() -> None:
 def test_other_names_are_a_reason(names: list[str]) -> None:
     """R27."""
     assert reasons(bundle(), wish(*names)) == ("names",)
+
+
+def test_a_version_that_is_not_wanted_any_more_is_a_reason_whatever_its_age() -> None:
+    due = [decide(bundle(), wish(), directory=CA, key_type="ec-256", now=BEGIN, unwanted=one) for one in ("v1", "v0")]
+    assert [decision.reasons for decision in due] == [("revoked",), ()]
 
 
 def test_another_ca_key_type_or_profile_is_a_reason() -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.account import create_account, find_account
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.options import access_from
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.outputs import Outputs
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.session import (
     Session,
     load_account_key,
@@ -21,9 +20,6 @@ from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.session i
     trust_anchors,
 )
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput, UserError
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki import chain as chains
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki import keys
-from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
 from ansible_collections.zerotrust.pomerium.tests.unit.plugins.module_utils._acme.scripted_ca import Answer, ScriptedCa
 
 
@@ -85,28 +81,3 @@ def test_an_account_key_that_cannot_be_used_is_named_with_its_option(
 def test_a_directory_that_is_no_https_address_is_refused(options: dict[str, t.Any], url: str) -> None:
     with pytest.raises(BadInput, match=f"acme_directory '{url}'"):
         access_from({**options, "acme_directory": url})
-
-
-def test_files_that_cannot_be_written_are_named_and_all_are_as_they_were(tmp_path: Path) -> None:
-    issued = Authority("Lab CA").issue("a.example")
-    (tmp_path / "fullchain.pem").mkdir()
-    (tmp_path / "key.pem").write_text("old")
-    outputs = Outputs.from_options(
-        {"private_key_dest": str(tmp_path / "key.pem"), "fullchain_path": str(tmp_path / "fullchain.pem")}
-    )
-    with pytest.raises(UserError, match=f"cannot be written for {tmp_path}/fullchain.pem: Is a directory"):
-        outputs.write(chains.parse_chain(issued.fullchain_pem), keys.load(issued.key_pem), check=False)
-    assert (tmp_path / "key.pem").read_text() == "old"
-
-
-def test_a_staged_key_does_not_outlive_its_certificate(tmp_path: Path) -> None:
-    """A run killed between the last rename and the removal: the next order would get the same key."""
-    issued = Authority("Lab CA").issue("a.example")
-    chain, key = chains.parse_chain(issued.fullchain_pem), keys.load(issued.key_pem)
-    outputs = Outputs.from_options({"private_key_dest": str(tmp_path / "key.pem")})
-    assert outputs.write(chain, key, check=False)
-    (tmp_path / "key.pem.pending").write_bytes(issued.key_pem)
-    assert not outputs.write(chain, key, check=True)
-    assert (tmp_path / "key.pem.pending").exists()
-    assert not outputs.write(chain, key, check=False)
-    assert [path.name for path in tmp_path.iterdir()] == ["key.pem"]
