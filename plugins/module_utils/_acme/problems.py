@@ -21,8 +21,8 @@ _REMEDIES = {
     "accountDoesNotExist": "Check account_uri, the account key and acme_directory; acme_account creates an account.",
     "badPublicKey": "The CA does not take this kind of key; use ec-256 (or rsa-2048 and larger).",
     "badSignatureAlgorithm": "The CA does not take this kind of account key; use ec-256 (or rsa-2048).",
-    "badRevocationReason": "Give another reason; Let's Encrypt takes unspecified, keyCompromise (with the certificate's "
-    "own key), superseded and cessationOfOperation.",
+    "badRevocationReason": "Give another reason; most CAs take unspecified, superseded and cessationOfOperation, and "
+    "keyCompromise with the certificate's own key.",
     "caa": "Allow this CA in the CAA records of the zone (issuewild for wildcards).",
     "connection": "Check that the CA can reach the name servers of the zone.",
     "dns": "Check the zone with an outside resolver, then run again.",

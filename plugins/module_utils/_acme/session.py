@@ -120,7 +120,8 @@ class Session:
 def open_session(access: Access, *, key: keys.PrivateKey | None = None, may_create_key: bool = False) -> Session:
     """Fetch the directory with the account key at hand; the account itself is not asked for yet.
 
-    With `key` another one signs in the account key's place. With `may_create_key`, a key that is missing is made in memory; `account.create_account` writes it.
+    With `key` another one signs in the account key's place. With `may_create_key`, a key that is missing is made in
+    memory; `account.create_account` writes it.
     Raises UserError where the CA cannot be reached, is not trusted, or is no ACME server.
     """
     from acme import messages
