@@ -12,6 +12,13 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 options:
+  account_file:
+    description:
+      - JSON file whose keys are options that all ACME modules share, O(acme_directory) to O(request_timeout). So a
+        credential of AWX can carry them all, and no secret is an argument or a variable.
+      - What is empty or null in it counts as not given. An option of the task beats the file, also where the two
+        exclude each other, as O(account_key_path) and O(account_key_content) do.
+    type: path
   acme_directory:
     description:
       - URL of the directory of the ACME server (RFC 8555 section 7.1.1).
@@ -21,7 +28,8 @@ options:
     type: str
   account_key_path:
     description:
-      - Path of the account key on the machine that runs the module (PEM; EC P-256 or P-384, or RSA 2048 and larger).
+      - Path of the account key on the machine that runs the module, as PEM (PKCS#8, SEC1 or PKCS#1, encrypted or not)
+        or JWK (certbot's C(private_key.json)). EC P-256 or P-384, or RSA 2048 and larger; Let's Encrypt refuses P-521.
       - Modules that may create an account make a P-256 key there (mode V(0600)) where there is none.
       - Keep this file. Whoever has it can revoke what was issued for it, and without it a new account is needed.
       - Exactly one of O(account_key_path) and O(account_key_content) is needed.
@@ -29,7 +37,7 @@ options:
     aliases: [account_key_src]
   account_key_content:
     description:
-      - The account key itself, as PEM text.
+      - The account key itself, as PEM or JWK text.
     type: str
   account_key_passphrase:
     description:
@@ -52,7 +60,7 @@ options:
         required: true
       key:
         description:
-          - The MAC key in base64url, padded or not.
+          - The MAC key in base64url or base64, padded or not.
         type: str
         required: true
       alg:

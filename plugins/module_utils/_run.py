@@ -22,6 +22,7 @@ from ._errors import UserError
 from ._given import without_empty
 
 Work = t.Callable[..., t.Dict[str, t.Any]]
+Params = t.Dict[str, t.Any]
 
 LIBRARIES = {
     "acme": "acme >= 4.0",
@@ -36,11 +37,23 @@ class _Module(AnsibleModule):
     """AnsibleModule to which an option given as `''` or null counts as not given.
 
     AWX passes every input of a credential, also the empty ones, and with core >= 2.19 turns `''` into null.
+    `complete` adds options from elsewhere, so that they are validated and masked like those of the task.
     """
+
+    def __init__(self, complete: t.Callable[[Params], Params] | None = None, **spec: t.Any) -> None:
+        self._complete = complete
+        super().__init__(**spec)  # type: ignore[no-untyped-call]
 
     def _load_params(self) -> None:
         super()._load_params()  # type: ignore[no-untyped-call]
         self.params = without_empty(self.params, self.argument_spec)
+        if self._complete is None:
+            return
+        try:
+            self.params = self._complete(self.params)
+        except UserError as error:
+            # What is secret is only known after validation: so not one option is shown.
+            self.fail_json(msg=str(error), invocation={}, **error.facts)
 
 
 def run(
@@ -48,9 +61,10 @@ def run(
 ) -> t.NoReturn:
     """Run a module: check Python and libraries (without importing them), do the work, hand over the result.
 
-    `spec` holds AnsibleModule's keyword arguments, `needs` importable names out of LIBRARIES.
+    `spec` holds AnsibleModule's keyword arguments and, where options may come from elsewhere too, `complete`: what
+    completes the given ones before they are validated. `needs` are importable names out of LIBRARIES.
     """
-    module = _Module(supports_check_mode=True, **spec)  # type: ignore[no-untyped-call]
+    module = _Module(supports_check_mode=True, **spec)
     if sys.version_info < python:
         module.fail_json(
             msg=f"This module needs Python >= {python[0]}.{python[1]}, but {sys.executable} is "

@@ -12,8 +12,10 @@ from __future__ import annotations
 import re
 import typing as t
 from dataclasses import dataclass
+from functools import partial
 
 from .._errors import BadInput
+from .._option_file import complete_from_file
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 """Filled in where no directory is given at all; not a default of the option, so that a credential can give another."""
@@ -22,8 +24,9 @@ CHALLENGES = ("dns-01", "dns-account-01")
 """The challenge types whose record is a value below `_acme-challenge`, made of the token and the account key."""
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}\Z")
+_TO_BASE64URL = str.maketrans("+/", "-_")
 
-SHARED: dict[str, t.Any] = {
+ACCOUNT: dict[str, t.Any] = {
     "acme_directory": {"type": "str"},
     "account_key_path": {"type": "path", "aliases": ["account_key_src"]},
     "account_key_content": {"type": "str", "no_log": True},
@@ -42,6 +45,10 @@ SHARED: dict[str, t.Any] = {
     "validate_certs": {"type": "bool", "default": True},
     "request_timeout": {"type": "int", "default": 45},
 }
+"""What every ACME module takes, and what may stand in its account_file."""
+
+ACCOUNT_KEY = ("account_key_path", "account_key_content")
+EXCLUSIVE = (ACCOUNT_KEY, ("ca_path", "ca_content"))
 
 DNS_CHECK: dict[str, t.Any] = {
     "verify_dns": {"type": "str", "choices": ["authoritative", "recursive", "none"], "default": "authoritative"},
@@ -78,26 +85,27 @@ def acme_spec(
     required_if: t.Sequence[t.Sequence[t.Any]] = (),
     **own: t.Any,
 ) -> dict[str, t.Any]:
-    """Give AnsibleModule's keyword arguments for a module with the shared options, option groups, and its own.
+    """Give `run`'s spec for a module with the shared options (also from a file), option groups, and its own.
 
     `account_key_required` is false where the module can do without (a certificate's own key may ask to revoke it).
     """
-    spec: dict[str, t.Any] = dict(SHARED)
+    spec: dict[str, t.Any] = {**ACCOUNT, "account_file": {"type": "path"}}
     for group in groups:
         spec.update(group)
     spec.update(own)
-    account_key = ["account_key_path", "account_key_content"]
+    needed = (ACCOUNT_KEY, *required_one_of) if account_key_required else required_one_of
     return {
         "argument_spec": spec,
-        "mutually_exclusive": [account_key, ["ca_path", "ca_content"], *map(list, mutually_exclusive)],
-        "required_one_of": [*([account_key] if account_key_required else []), *map(list, required_one_of)],
+        "mutually_exclusive": [*map(list, (*EXCLUSIVE, *mutually_exclusive))],
+        "required_one_of": [*map(list, needed)],
         "required_if": [*map(list, required_if)],
+        "complete": partial(complete_from_file, option="account_file", options=ACCOUNT, exclusive=EXCLUSIVE),
     }
 
 
 @dataclass(frozen=True)
 class Binding:
-    """External account binding (RFC 8555 section 7.3.4); `key` is the MAC key in base64url, padded or not."""
+    """External account binding (RFC 8555 section 7.3.4); `key` is the MAC key in base64url, not padded."""
 
     kid: str
     key: str
@@ -106,7 +114,7 @@ class Binding:
 
 @dataclass(frozen=True)
 class Access:
-    """How to reach the CA and as whom, checked; the key itself is read by `session.load_account_key`."""
+    """How to reach the CA and as whom, checked; the key itself is read in `account_key.py`."""
 
     directory: str
     key_path: str | None
@@ -123,15 +131,15 @@ class Access:
 def _binding(given: t.Mapping[str, t.Any] | None) -> Binding | None:
     if not given:
         return None
-    key = given["key"].strip()
+    key = given["key"].strip().translate(_TO_BASE64URL)
     if not _BASE64URL.match(key) or len(key.rstrip("=")) % 4 == 1:
         raise BadInput(
             "external_account_binding",
             given["kid"],
-            "its key is not in base64url",
+            "its key is not in base64url or base64",
             remedy="Give the MAC key (HMAC) as the CA hands it out.",
         )
-    return Binding(given["kid"], key, given["alg"])
+    return Binding(given["kid"], key.rstrip("="), given["alg"])
 
 
 def access_from(params: t.Mapping[str, t.Any]) -> Access:

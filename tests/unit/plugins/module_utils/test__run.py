@@ -28,7 +28,15 @@ SPEC = {{
     "typed": {{"type": "dict", "options": {{"a": {{"type": "str"}}, "b": {{"type": "str", "default": "B"}}}}}},
     "free": {{"type": "dict"}},
     "fail": {{"type": "str"}},
+    "secret": {{"type": "str", "no_log": True}},
+    "file": {{"type": "path"}},
 }}
+
+
+def complete(params):
+    if params.get("file") == "broken":
+        raise UserError("The file is broken", remedy="Mend it.", where=1)
+    return {{"secret": "hidden in the file", "size": "5", **params}} if "file" in params else params
 
 
 def work(params, *, check, warn):
@@ -43,7 +51,7 @@ def work(params, *, check, warn):
 
 
 def main():
-    run({{"argument_spec": SPEC}}, work, needs=NEEDS, python=PYTHON)
+    run({{"argument_spec": SPEC, "complete": complete}}, work, needs=NEEDS, python=PYTHON)
 
 
 if __name__ == "__main__":
@@ -127,6 +135,20 @@ def test_an_error_of_the_user_is_one_message_and_its_facts_are_returned(tiny: Pa
     assert ran.result["msg"] == "It broke for a.example: no. Mend it."
     assert (ran.result["failed"], ran.result["missing_records"], ran.result["retry_after"]) == (True, [1], None)
     assert "Traceback" not in ran.printed
+
+
+def test_options_from_elsewhere_are_validated_and_masked_like_those_of_the_task(tiny: Path) -> None:
+    ran = run(tiny, file="x")
+    assert ran.result["given"]["size"] == 5
+    assert "hidden in the file" not in ran.printed and ran.result["given"]["secret"].startswith("VALUE_SPECIFIED")
+    assert run(tiny, file="x", size=7).result["given"]["size"] == 7
+
+
+def test_where_they_cannot_be_read_that_is_said_without_showing_an_option(tiny: Path) -> None:
+    """Which ones are secret is not known before they are validated."""
+    ran = run(tiny, file="broken", secret="hidden in the task", nonsense=1)
+    assert (ran.result["msg"], ran.result["where"]) == ("The file is broken. Mend it.", 1)
+    assert "hidden in the task" not in ran.printed and "Traceback" not in ran.printed
 
 
 def test_a_bug_of_ours_keeps_its_traceback(tiny: Path) -> None:
