@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Accounts at the CA: find, create, update (RFC 8555 section 7.3), and the two account modules' work.
+"""Accounts at the CA: find, create, update, deactivate, and list the orders of one (RFC 8555 section 7.3).
 
 Private to this collection.
 """
@@ -10,36 +10,52 @@ Private to this collection.
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import urljoin
 
 from .._errors import BadInput, UserError
-from .options import Access, access_from
+from .account_key import key_source
+from .options import Access
 from .problems import AcmeProblem
-from .session import Session, open_session, save_account_key
+
+if t.TYPE_CHECKING:
+    from .session import Session
 
 
 @dataclass(frozen=True)
 class Account:
-    """An account as the CA shows it; `contact` is None where the CA keeps none (Let's Encrypt)."""
+    """An account as the CA shows it; `contact` is None where the CA keeps none (Let's Encrypt).
+
+    `uri` is empty where the CA only says that the key's account is deactivated. `is_new`: made by this request.
+    """
 
     uri: str
     status: str
-    contact: tuple[str, ...] | None
-    orders_url: str | None
+    contact: tuple[str, ...] | None = None
+    orders_url: str | None = None
+    is_new: bool = False
 
-    def returns(self) -> dict[str, t.Any]:
-        """Give the `account` return value."""
-        return {"status": self.status, "contact": list(self.contact or ()), "orders": self.orders_url}
+    @property
+    def is_usable(self) -> bool:
+        """Tell whether the CA still takes requests of this account."""
+        return self.status == "valid"
 
 
-def _read(document: t.Mapping[str, t.Any], uri: str) -> Account:
+def _read(response: t.Any, uri: str) -> Account:
+    document = response.json()
     contact = document.get("contact")
     return Account(
         uri=uri,
         status=document.get("status", "valid"),
         contact=tuple(contact) if contact else None,
         orders_url=document.get("orders"),
+        is_new=response.status_code == 201,
     )
+
+
+def _says_deactivated(problem: AcmeProblem) -> bool:
+    """Tell whether the CA refuses a request for this reason: RFC 8555 section 7.3.6 has no type of its own for it."""
+    return problem.type == "unauthorized" and "deactivated" in str(problem.answer)
 
 
 def _address(response: t.Any) -> str:
@@ -52,29 +68,43 @@ def _address(response: t.Any) -> str:
     return address
 
 
-def find_account(session: Session) -> Account | None:
-    """Look the account up by its key (onlyReturnExisting), or by the URL that is already known.
+def look_up(session: Session) -> Account | None:
+    """Look the account up by its key (onlyReturnExisting), or by the URL that is already known, whatever its status.
 
-    Raises UserError where it is deactivated or revoked; None where the CA knows no such account.
+    None where the CA knows no such account.
     """
     from acme import messages
 
     try:
         if session.account_uri:
-            response = session.ask(session.account_uri, doing="show the account")
-            account = _read(response.json(), session.account_uri)
-        else:
-            body = messages.NewRegistration(only_return_existing=True)
-            response = session.ask(session.directory["newAccount"], body, doing="look the account up")
-            account = _read(response.json(), _address(response))
+            return _read(session.ask(session.account_uri, doing="show the account"), session.account_uri)
+        body = messages.NewRegistration(only_return_existing=True)
+        response = session.ask(session.directory["newAccount"], body, doing="look the account up", repeatable=True)
+        return _read(response, _address(response))
     except AcmeProblem as problem:
         if problem.type == "accountDoesNotExist" or (problem.status == 404 and not session.account_uri):
             return None
+        if _says_deactivated(problem):
+            return Account(session.account_uri or "", "deactivated")
+        if problem.type == "externalAccountRequired":
+            problem.advise("This CA looks up no account by its key alone: give account_uri.")
+        elif session.account_uri and problem.type in ("malformed", "unauthorized"):
+            problem.advise("Check that account_uri is the account of this key, or leave it out.")
         raise
-    if account.status != "valid":
+
+
+def find_account(session: Session) -> Account | None:
+    """Look the account up, and sign as it from now on; None where the CA knows no such account.
+
+    Raises UserError where it is deactivated or revoked.
+    """
+    account = look_up(session)
+    if account is None:
+        return None
+    if not account.is_usable:
         raise UserError(
             f"The account is {account.status}",
-            name=account.uri,
+            name=account.uri or None,
             remedy="Use another account key; it cannot be revived.",
         )
     session.use_account(account.uri)
@@ -113,7 +143,7 @@ def create_account(session: Session, access: Access, *, contact: t.Sequence[str]
 
     check_creation(session, access, terms_agreed=terms_agreed)
     if session.key_is_new:
-        save_account_key(access, session.key)
+        key_source(access).save(session.key)
     details: dict[str, t.Any] = {"contact": tuple(contact)} if contact else {}
     if access.binding is not None:
         details["external_account_binding"] = messages.ExternalAccountBinding.from_data(
@@ -126,7 +156,7 @@ def create_account(session: Session, access: Access, *, contact: t.Sequence[str]
         if access.binding is not None and problem.type in ("malformed", "unauthorized"):
             problem.advise("Check kid, key and alg of external_account_binding: the CA hands them out, some only once.")
         raise
-    account = _read(response.json(), _address(response))
+    account = _read(response, _address(response))
     session.use_account(account.uri)
     return account
 
@@ -136,7 +166,34 @@ def update_contact(session: Session, account: Account, contact: t.Sequence[str])
     from acme import messages
 
     body = messages.UpdateRegistration.from_data(contact=tuple(contact))
-    return _read(session.ask(account.uri, body, doing="update the account").json(), account.uri)
+    return _read(session.ask(account.uri, body, doing="update the account", repeatable=True), account.uri)
+
+
+def deactivate(session: Session, account: Account) -> Account:
+    """Deactivate the account for good (RFC 8555 section 7.3.6); one that is so already stays so."""
+    from acme import messages
+
+    body = messages.Registration(status="deactivated")
+    try:
+        return _read(session.ask(account.uri, body, doing="deactivate the account", repeatable=True), account.uri)
+    except AcmeProblem as problem:
+        if not _says_deactivated(problem):
+            raise
+        return replace(account, status="deactivated")
+
+
+def list_orders(session: Session, url: str) -> list[str]:
+    """List the URLs of an account's orders over all pages (RFC 8555 section 7.1.2.1), in the CA's order."""
+    listed: list[str] = []
+    pages: list[str] = []
+    page: str | None = url
+    while page is not None and page not in pages:
+        pages.append(page)
+        response = session.ask(page, doing="list the account's orders")
+        listed += response.json().get("orders") or []
+        following = response.links.get("next", {}).get("url")
+        page = urljoin(page, following) if following else None
+    return list(dict.fromkeys(listed))
 
 
 def require_account(session: Session) -> str:
@@ -151,33 +208,3 @@ def require_account(session: Session) -> str:
             remedy="Create it once with acme_account (terms_agreed: true).",
         )
     return account.uri
-
-
-def show_account(params: dict[str, t.Any], *, check: bool, warn: t.Callable[[str], None]) -> dict[str, t.Any]:
-    """Do the work of module acme_account_info."""
-    account = find_account(open_session(access_from(params)))
-    return {"changed": False, "exists": account is not None, **_returns(account)}
-
-
-def converge_account(params: dict[str, t.Any], *, check: bool, warn: t.Callable[[str], None]) -> dict[str, t.Any]:
-    """Do the work of module acme_account: make the account (and its key) be there, with these contacts."""
-    access, contact = access_from(params), params.get("contact")
-    session = open_session(access, may_create_key=params["allow_creation"])
-    account = None if session.key_is_new else find_account(session)
-    if account is None:
-        if not params["allow_creation"]:
-            require_account(session)
-        check_creation(session, access, terms_agreed=params["terms_agreed"])
-        if not check:
-            account = create_account(session, access, contact=contact or (), terms_agreed=params["terms_agreed"])
-        return {"changed": True, "created": True, **_returns(account)}
-    changed = contact is not None and account.contact is not None and set(contact) != set(account.contact)
-    if changed and not check:
-        account = update_contact(session, account, contact or ())
-    return {"changed": changed, "created": False, **_returns(account)}
-
-
-def _returns(account: Account | None) -> dict[str, t.Any]:
-    if account is None:
-        return {"account_uri": None, "account": None}
-    return {"account_uri": account.uri, "account": account.returns()}

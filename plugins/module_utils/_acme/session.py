@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import atexit
 import base64
+import copy
 import os
 import tempfile
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import _files
-from .._errors import BadInput, UserError
+from .._errors import BadInput
 from .._pki import keys
 from .._version import VERSION
+from .account_key import KeySource, key_source, signer
+from .account_key import load_account_key as load_account_key
 from .options import Access
 from .problems import AcmeProblem
 
@@ -28,52 +31,6 @@ if t.TYPE_CHECKING:
     from acme import messages
 
     from .transport import Network
-
-
-def load_account_key(access: Access) -> keys.PrivateKey:
-    """Read the account key. Raises BadInput where it is missing, encrypted without passphrase, or no key."""
-    option = "account_key_content" if access.key_path is None else "account_key_path"
-    if access.key_path is None:
-        pem = (access.key_content or "").encode()
-    else:
-        try:
-            pem = _files.read_bytes(access.key_path)
-        except FileNotFoundError as error:
-            raise BadInput(
-                option,
-                access.key_path,
-                "there is no account key",
-                remedy="Correct the path, or let acme_account (or acme_certificate with terms_agreed) make one there.",
-            ) from error
-        except OSError as error:
-            raise BadInput(option, access.key_path, f"cannot be read ({error.strerror})") from error
-    try:
-        return keys.load(pem, passphrase=access.passphrase)
-    except UserError as error:
-        remedy = error.remedy
-        if "encrypted" in error.what:
-            remedy = "Give account_key_passphrase."
-        raise BadInput(option, access.key_path, error.what[0].lower() + error.what[1:], remedy=remedy) from error
-
-
-def save_account_key(access: Access, key: keys.PrivateKey) -> None:
-    """Write a new account key (mode 0600) at the path that the user gave, before the CA hears of it."""
-    path = os.path.abspath(t.cast("str", access.key_path))
-    try:
-        _files.make_directory(os.path.dirname(path))
-        _files.write_file(path, keys.to_pem(key), mode=0o600)
-    except OSError as error:
-        raise BadInput(
-            "account_key_path",
-            access.key_path,
-            f"the new key cannot be written ({error.strerror})",
-            remedy="Mend the rights of its directory, or give another path.",
-        ) from error
-
-
-def account_key_is_missing(access: Access) -> bool:
-    """Tell whether the account key is to be at a path where nothing is yet."""
-    return access.key_path is not None and not os.path.exists(access.key_path)
 
 
 @dataclass
@@ -110,6 +67,13 @@ class Session:
         self.account_uri = None
         self.network.account = None
 
+    def signed_by(self, key: keys.PrivateKey) -> Session:
+        """Give a session over the same connections that signs with another key, as no account yet."""
+        network = copy.copy(self.network)
+        network.key, network.alg = signer(key)
+        network.account = None
+        return replace(self, network=network, key=key, jwk=network.key, key_is_new=False, account_uri=None)
+
     def ask(
         self, url: str, body: t.Any = None, *, doing: str, repeatable: bool = False, document: bool = True
     ) -> requests.Response:
@@ -117,20 +81,21 @@ class Session:
         return self.network.ask(url, body, doing=doing, repeatable=repeatable, document=document)
 
 
-def open_session(access: Access, *, key: keys.PrivateKey | None = None, may_create_key: bool = False) -> Session:
+def open_session(access: Access, *, may_create_key: bool = False, source: KeySource | None = None) -> Session:
     """Fetch the directory with the account key at hand; the account itself is not asked for yet.
 
-    With `key` another one signs in the account key's place. With `may_create_key`, a key that is missing is made in
-    memory; `account.create_account` writes it.
+    With `may_create_key`, a key that is missing is made in memory; `account.create_account` writes it. `source` is
+    where the key comes from, where that is not the account key's own options.
     Raises UserError where the CA cannot be reached, is not trusted, or is no ACME server.
     """
     from acme import messages
 
     from .transport import Network
 
-    is_new = key is None and may_create_key and account_key_is_missing(access)
-    key = key or (keys.generate("ec-256") if is_new else load_account_key(access))
-    jwk, algorithm = _jwk(key)
+    source = source or key_source(access)
+    is_new = may_create_key and source.is_missing
+    key = keys.generate("ec-256") if is_new else source.load()
+    jwk, algorithm = signer(key)
     network = Network(
         key=jwk,
         alg=algorithm,
@@ -165,20 +130,6 @@ def _fetch_directory(network: Network, url: str) -> dict[str, t.Any]:
             remedy="Give the directory URL of RFC 8555, like https://acme-v02.api.letsencrypt.org/directory.",
         )
     return t.cast("dict[str, t.Any]", document)
-
-
-def _jwk(key: keys.PrivateKey) -> tuple[t.Any, t.Any]:
-    """Give the key and its signature algorithm as `josepy` wants them: the algorithm must suit the curve."""
-    from cryptography.hazmat.primitives.asymmetric import rsa
-    from josepy import jwa, jwk
-    from josepy.util import ComparableECKey, ComparableRSAKey
-
-    if isinstance(key, rsa.RSAPrivateKey):
-        return jwk.JWKRSA(key=ComparableRSAKey(key)), jwa.RS256
-    by_size = {256: jwa.ES256, 384: jwa.ES384, 521: jwa.ES512}
-    if key.curve.key_size not in by_size:
-        raise BadInput("account_key_path", None, f"no ACME CA takes curve {key.curve.name}", remedy="Use ec-256.")
-    return jwk.JWKEC(key=ComparableECKey(key)), by_size[key.curve.key_size]
 
 
 def _trust(access: Access) -> bool | str:
