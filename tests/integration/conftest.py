@@ -38,5 +38,5 @@ def controller(start: t.Callable[..., Controller]) -> Controller:
 
 @pytest.fixture
 def behind_proxy(start: t.Callable[..., Controller]) -> Controller:
-    """The same with a LossyProxy before the CA; its rules must all have fired by the end of the test."""
-    return start(is_lossy=True)
+    """The same with a FaultProxy before the CA; its rules must all have fired by the end of the test."""
+    return start(faults=True)

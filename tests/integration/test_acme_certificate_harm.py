@@ -23,8 +23,8 @@ from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import 
     made,
     tree,
 )
+from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import path_of
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
-from ansible_collections.zerotrust.pomerium.tests.lab.lossy_proxy import path_of
 from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import (
     CUT,
     AfterSuccess,
@@ -254,7 +254,7 @@ def test_killed_once_at_every_step_it_ends_with_one_certificate(behind_proxy: Co
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_killed_at_random_moments_it_ends_with_one_certificate(start: t.Callable[..., Controller], seed: int) -> None:
     """Between order and store: two sudden deaths, each before or after one of the requests of a run."""
-    controller = start(is_lossy=True, pebble={"nonce_reject": 0})
+    controller = start(faults=True, pebble={"nonce_reject": 0})
     chance = random.Random(seed)
     controller.paste(controller.run("acme_certificate").ok)
     for longest in (11, 4):  # requests of a run that does all the rest; of one that has only to fetch the certificate

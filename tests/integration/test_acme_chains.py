@@ -81,7 +81,7 @@ def check_messages(errors: t.Mapping[str, str]) -> None:
 
 
 def test_r35_r36_a_wrong_chain_is_refused_and_old_files_stay_byte_identical(start: t.Callable[..., Controller]) -> None:
-    controller = start(is_lossy=True, pebble={"chain_length": 2})
+    controller = start(faults=True, pebble={"chain_length": 2})
     controller.paste(controller.order())
     first, renewal = controller.run_all([("acme_finalize", {}), ("acme_order", {"renew": True})])
     controller.paste(renewal.ok)
@@ -100,7 +100,7 @@ def test_r35_r36_a_wrong_chain_is_refused_and_old_files_stay_byte_identical(star
 
 
 def test_r36_a_wrong_chain_never_gets_into_the_store(start: t.Callable[..., Controller]) -> None:
-    controller = start(is_lossy=True, pebble={"chain_length": 2})
+    controller = start(faults=True, pebble={"chain_length": 2})
     controller.paste(controller.run("acme_certificate").ok)
     check_messages(refused(controller, "acme_certificate", ["a leaf for another key", "an expired leaf"]))
     assert not [name for name in tree(controller.lineage) if "versions" in name or "current" in name]

@@ -89,7 +89,7 @@ def test_r29_an_order_that_has_failed_is_replaced_and_that_is_said(controller: C
 
 def test_r29_an_order_that_has_expired_is_replaced_and_that_is_said(start: t.Callable[..., Controller]) -> None:
     """RFC 8555 has an expired order become invalid, some CAs forget it. No nonce is refused, since the rules count."""
-    behind_proxy = start(is_lossy=True, pebble={"nonce_reject": 0})
+    behind_proxy = start(faults=True, pebble={"nonce_reject": 0})
 
     def expire(reply: Reply) -> Reply:
         return replace(reply, body=json.dumps({**json.loads(reply.body), "status": "invalid"}).encode())

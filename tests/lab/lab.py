@@ -28,7 +28,7 @@ if not __package__:  # run as a file: everything else comes from the tree copy, 
     sys.path.insert(0, str(_here.parents[5] if _in_tree else _here.parents[2] / ".cache"))
 
 from ansible_collections.zerotrust.pomerium.tests.lab.dns_server import DnsServer
-from ansible_collections.zerotrust.pomerium.tests.lab.lossy_proxy import LossyProxy
+from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
 from ansible_collections.zerotrust.pomerium.tests.lab.pebble import Pebble
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import Ansible, PlaybookRun
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import COLLECTIONS, PomeriumHost
@@ -57,13 +57,13 @@ class Lab:
         *,
         hosts: t.Sequence[str] = ("pom1", "pom2"),
         host_config: t.Literal["configured", "packaged"] = "configured",
-        is_lossy: bool = False,
+        faults: bool = False,
         pebble: t.Mapping[str, t.Any] | None = None,
         variables: t.Mapping[str, t.Any] | None = None,
     ) -> None:
         """Prepare it in `directory`, else in a temporary one that is removed at the end.
 
-        `pebble` are keyword arguments of Pebble. `is_lossy` puts a LossyProxy before it, at `proxy`. `variables` are
+        `pebble` are keyword arguments of Pebble. `faults` puts a FaultProxy before it, at `proxy`. `variables` are
         added to what vars.yml gives to the roles.
         """
         self._is_temporary = directory is None
@@ -74,10 +74,10 @@ class Lab:
         self.store_path = self.directory / "controller/store"
         self.account_key_path.parent.mkdir(exist_ok=True)
         self._host_names, self._host_config = hosts, host_config
-        self._is_lossy, self._pebble_arguments = is_lossy, dict(pebble or {})
+        self._has_faults, self._pebble_arguments = faults, dict(pebble or {})
         self._variables = dict(variables or {})
         self._stack = contextlib.ExitStack()
-        self.proxy: LossyProxy | None = None
+        self.proxy: FaultProxy | None = None
         self.hosts: list[PomeriumHost] = []
 
     def __enter__(self) -> Lab:
@@ -97,8 +97,8 @@ class Lab:
         self.pebble = stack.enter_context(
             Pebble(self.directory / "pebble", dns_server=self.dns.resolver, **self._pebble_arguments)
         )
-        if self._is_lossy:
-            self.proxy = stack.enter_context(LossyProxy(self.pebble, self.directory / "proxy"))
+        if self._has_faults:
+            self.proxy = stack.enter_context(FaultProxy(self.pebble, self.directory / "proxy"))
         for name in self._host_names:
             host = PomeriumHost(self.directory / "hosts" / name, name, config=self._host_config)
             self.hosts.append(stack.enter_context(host))

@@ -34,7 +34,7 @@ PLAYBOOK = """\
 @pytest.fixture(scope="module")
 def lab() -> t.Iterator[Lab]:
     with Lab(
-        is_lossy=True, pebble={"nonce_reject": 0, "eab_keys": {"kid-1": "c2VjcmV0LWVhYi1rZXktb2YtdGhlLXRlc3Q"}}
+        faults=True, pebble={"nonce_reject": 0, "eab_keys": {"kid-1": "c2VjcmV0LWVhYi1rZXktb2YtdGhlLXRlc3Q"}}
     ) as up:
         yield up
 

@@ -42,7 +42,7 @@ HOP_BY_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
 T = t.TypeVar("T", bound=Rule)
 
 
-class LossyProxy:
+class FaultProxy:
     """The proxy, on threads of this process; use it as a context manager around the requests it is to see."""
 
     def __init__(self, pebble: Pebble, directory: Path) -> None:
@@ -66,7 +66,7 @@ class LossyProxy:
     def directory_url(self) -> str:
         return f"https://127.0.0.1:{self.port}{RESOURCES['directory']}"
 
-    def __enter__(self) -> LossyProxy:
+    def __enter__(self) -> FaultProxy:
         self.start()
         return self
 
@@ -78,7 +78,7 @@ class LossyProxy:
     def start(self) -> None:
         """Listen; whoever connects from now on is served."""
         self._server = _Server(self)
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="lossy proxy", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="fault proxy", daemon=True).start()
 
     def close(self) -> None:
         """Stop listening and give the port back."""
@@ -201,7 +201,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, proxy: LossyProxy) -> None:
+    def __init__(self, proxy: FaultProxy) -> None:
         self.proxy = proxy
         super().__init__(("127.0.0.1", proxy.port), _Handler)
 
