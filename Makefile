@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+FAULTS ?=
 
 ROOT := $(CURDIR)
 CACHE := $(ROOT)/.cache
@@ -28,8 +29,8 @@ help:  ## what each target does
 demo: copy $(PEBBLE)  ## the whole guide, on real parts, before your eyes
 	@$(IN_COPY) python tests/lab/demo.py
 
-lab: copy $(PEBBLE)  ## ACME server, DNS and Pomerium hosts, left running to play with
-	@$(IN_COPY) python tests/lab/lab.py
+lab: copy $(PEBBLE)  ## ACME server, DNS and Pomerium hosts, left running to play with; FAULTS="newOrder:429:3600 finalize:lost"
+	@$(IN_COPY) python tests/lab/lab.py $(addprefix --fault ,$(FAULTS))
 
 check: lint sanity unit  ## linters, types, docs, sanity, unit tests
 

@@ -23,7 +23,6 @@ from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import 
     made,
     tree,
 )
-from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import path_of
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import (
     CUT,
@@ -32,6 +31,7 @@ from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import (
     Reply,
     Request,
     Rule,
+    path_of,
 )
 
 ONE_OF_EACH = {"accounts": 1, "orders": 1, "certificates": 1}

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A TLS reverse proxy between ACME clients and Pebble that counts requests and loses or changes what rules tell.
+"""A TLS reverse proxy between ACME clients and Pebble: it counts requests, and does wrong what its rules tell.
+
+A test adds rules as objects or as text (`inject("newOrder:429:3600")`); by hand, `make lab FAULTS="..."` takes the same
+text, and `python tests/lab/lab.py --help` lists all of it.
 
 Host is passed on unchanged, so the URLs that Pebble makes of it, and the ones that clients sign, name the proxy.
 Strict: a rule that never fired, an error of the proxy's own and a CA that does not answer fail `check()`, which the
@@ -13,21 +16,25 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import select
 import socket
 import ssl
 import struct
+import tempfile
 import threading
 import traceback
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
 from ansible_collections.zerotrust.pomerium.tests.lab.pebble import RESOURCES, Pebble
-from ansible_collections.zerotrust.pomerium.tests.lab.pebble import Request as Served
 from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
 from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import (
     CUT,
+    Change,
     Cut,
+    Hold,
     LoseAnswer,
     Outcome,
     Refuse,
@@ -36,7 +43,10 @@ from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import (
     Respond,
     Rewrite,
     Rule,
+    SpoilHandshake,
+    resource_of,
 )
+from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules_text import parse_rule
 
 HOP_BY_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}
 T = t.TypeVar("T", bound=Rule)
@@ -52,14 +62,13 @@ class FaultProxy:
         self._upstream_port = pebble.port
         self._upstream_tls = ssl.create_default_context(cafile=str(pebble.ca_path))
         directory.mkdir(parents=True, exist_ok=True)
-        certificate_path, key_path = directory / "proxy-cert.pem", directory / "proxy-key.pem"
-        pebble.authority.issue("localhost", "127.0.0.1").write(certificate_path, key_path)
-        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._tls.load_cert_chain(certificate_path, key_path)
+        self._authority, self._directory = pebble.authority, directory
+        self._tls = self._server_context(pebble.authority.issue("localhost", "127.0.0.1"))
         self._guard = threading.Lock()
         self._rules: list[Rule] = []
         self._requests: list[Request] = []
         self.errors: list[str] = []
+        self.closing = threading.Event()
         self._server: _Server | None = None
 
     @property
@@ -81,7 +90,8 @@ class FaultProxy:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), name="fault proxy", daemon=True).start()
 
     def close(self) -> None:
-        """Stop listening and give the port back."""
+        """Stop listening, let go of clients that are held, and give the port back."""
+        self.closing.set()
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -93,13 +103,17 @@ class FaultProxy:
             self._rules.append(rule)
         return rule
 
+    def inject(self, text: str) -> Rule:
+        """Add a rule that is written as text: `newOrder:429:3600`, `order:status:valid=processing,times=always`."""
+        return self.add(parse_rule(text))
+
     def lose_answer(self, resource: str, **rule: t.Any) -> Rule:
         """Let the CA do what is asked, and lose its answer. `resource` is an ACME name (`newOrder`) or a path."""
-        return self.add(LoseAnswer(path_of(resource), **rule))
+        return self.add(LoseAnswer(resource, **rule))
 
     def refuse(self, resource: str, **rule: t.Any) -> Rule:
         """Cut the connection before the CA sees the request."""
-        return self.add(Refuse(path_of(resource), **rule))
+        return self.add(Refuse(resource, **rule))
 
     def respond(
         self,
@@ -111,11 +125,16 @@ class FaultProxy:
         **rule: t.Any,
     ) -> Rule:
         """Answer in the CA's place."""
-        return self.add(Respond(path_of(resource), Reply(status, headers or {}, body), **rule))
+        return self.add(Respond(resource, Reply(status, headers or {}, body), **rule))
 
-    def rewrite(self, resource: str, change: t.Callable[[Reply], Outcome], **rule: t.Any) -> Rule:
-        """Pass a good answer of the CA through `change`."""
-        return self.add(Rewrite(path_of(resource), change, **rule))
+    def rewrite(self, resource: str, *changes: Change, **rule: t.Any) -> Rule:
+        """Pass a good answer of the CA through all of `changes`."""
+        return self.add(Rewrite(resource, *changes, **rule))
+
+    @property
+    def rules(self) -> list[Rule]:
+        """All rules that were added, in their order."""
+        return list(self._rules)
 
     def mark(self) -> int:
         """How many requests came so far: what `requests(since=...)` takes."""
@@ -131,7 +150,7 @@ class FaultProxy:
 
     def check(self) -> None:
         """Raise AssertionError where a rule has not fired as often as it was to, or the proxy itself had an error."""
-        unfired = [f"{rule!r} is still to fire {rule.left} times" for rule in self._rules if rule.left > 0]
+        unfired = [f"{rule!r} is still to fire {rule.missing} times" for rule in self._rules if rule.missing]
         if unfired or self.errors:
             seen = ", ".join(f"{request.method} {request.path}" for request in self._requests)
             raise AssertionError("\n".join([*self.errors, *unfired, f"requests seen: {seen}"]))
@@ -157,6 +176,27 @@ class FaultProxy:
                     return outcome
         return reply
 
+    def context_for_next(self) -> ssl.SSLContext | None:
+        """How to shake hands on the next connection: as a rule has it, None for not at all."""
+        with self._guard:
+            spoils = [rule for rule in self._rules if isinstance(rule, SpoilHandshake) and rule.on_connection()][:1]
+        if not spoils:
+            return self._tls
+        how = spoils[0].how
+        if how == "reset":
+            return None
+        authority = Authority("A CA that nobody knows") if how == "untrusted" else self._authority
+        names = ["elsewhere.example"] if how == "misnamed" else ["localhost", "127.0.0.1"]
+        return self._server_context(authority.issue(*names, days=-1 if how == "expired" else 30))
+
+    def _server_context(self, pair: Issued) -> ssl.SSLContext:
+        with tempfile.TemporaryDirectory(dir=self._directory) as directory:
+            certificate_path, key_path = Path(directory) / "cert.pem", Path(directory) / "key.pem"
+            pair.write(certificate_path, key_path)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate_path, key_path)
+        return context
+
     def _forward(self, request: Request) -> Reply:
         connection = http.client.HTTPSConnection(
             "127.0.0.1", self._upstream_port, timeout=60, context=self._upstream_tls
@@ -171,22 +211,6 @@ class FaultProxy:
             connection.endheaders(request.body or None)
             answer = connection.getresponse()
             return Reply(answer.status, _joined(answer.getheaders()), answer.read())
-
-
-def path_of(resource: str) -> str:
-    """The expression for an ACME resource's path at Pebble; anything that begins with a slash is one already."""
-    if resource.startswith("/"):
-        return resource
-    path = RESOURCES[resource]
-    return path if path.endswith("/") else path + "$"
-
-
-def resource_of(path: str) -> str:
-    """The ACME name of what a path leads to, or the path itself."""
-    for known in RESOURCES.values():
-        if path == known or (known.endswith("/") and path.startswith(known)):
-            return Served("", known).resource
-    return path
 
 
 def _joined(headers: t.Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -208,8 +232,12 @@ class _Server(ThreadingHTTPServer):
     def finish_request(self, request: t.Any, client_address: t.Any) -> None:
         """Shake hands in the connection's own thread; a client that does not like us is its own affair."""
         request.settimeout(60)
+        context = self.proxy.context_for_next()
+        if context is None:
+            _reset(request)
+            return
         try:
-            secured = self.proxy._tls.wrap_socket(request, server_side=True)
+            secured = context.wrap_socket(request, server_side=True)
         except OSError:
             return
         with contextlib.suppress(OSError), secured:
@@ -228,27 +256,49 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        outcome = self.server.proxy.outcome(Request(self.command, self.path, dict(self.headers.items()), body))
-        if isinstance(outcome, Cut):
-            self._reset()
-        else:
+        try:
+            outcome = self.server.proxy.outcome(Request(self.command, self.path, dict(self.headers.items()), body))
+        except Exception:
+            self.server.proxy.errors.append(traceback.format_exc())
+            outcome = CUT
+        if isinstance(outcome, Reply):
             self._send(outcome)
+        else:
+            self._end(outcome)
 
     do_GET = do_HEAD = do_POST = _serve
 
     def _send(self, reply: Reply) -> None:
         self.send_response_only(reply.status)
-        for name, value in reply.headers.items():
-            if name.lower() not in HOP_BY_HOP:
-                self.send_header(name, value)
+        headers = {name: value for name, value in reply.headers.items() if name.lower() not in HOP_BY_HOP}
+        for name, value in {"Date": self.date_time_string(), **headers}.items():
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(reply.body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body)
+            self._write(reply.body[: reply.stops_at], reply.drip)
+        if reply.then is not None:
+            self._end(reply.then)
 
-    def _reset(self) -> None:
-        """Close with a TCP reset: no answer, no orderly end of TLS."""
+    def _write(self, body: bytes, drip: float) -> None:
+        if not drip:
+            self.wfile.write(body)
+            return
+        for number in range(len(body)):
+            self.wfile.write(body[number : number + 1])
+            if self.server.proxy.closing.wait(drip):
+                return
+
+    def _end(self, how: Cut | Hold) -> None:
+        """Close with a TCP reset (no answer, no orderly end of TLS), or say nothing until the client gives up."""
         self.close_connection = True
-        connection = self.connection
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        socket.socket(fileno=connection.detach()).close()
+        if isinstance(how, Cut):
+            _reset(socket.socket(fileno=self.connection.detach()))
+            return
+        while not self.server.proxy.closing.wait(0.02) and not select.select([self.connection], [], [], 0)[0]:
+            pass
+
+
+def _reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()

@@ -32,6 +32,7 @@ from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultPr
 from ansible_collections.zerotrust.pomerium.tests.lab.pebble import Pebble
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import Ansible, PlaybookRun
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import COLLECTIONS, PomeriumHost
+from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules_text import describe_faults, parse_rule
 from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import key_forms
 
 IDENTIFIERS = ["*.corp.example.com", "corp.example.com"]
@@ -57,14 +58,14 @@ class Lab:
         *,
         hosts: t.Sequence[str] = ("pom1", "pom2"),
         host_config: t.Literal["configured", "packaged"] = "configured",
-        faults: bool = False,
+        faults: bool | t.Sequence[str] = False,
         pebble: t.Mapping[str, t.Any] | None = None,
         variables: t.Mapping[str, t.Any] | None = None,
     ) -> None:
         """Prepare it in `directory`, else in a temporary one that is removed at the end.
 
-        `pebble` are keyword arguments of Pebble. `faults` puts a FaultProxy before it, at `proxy`. `variables` are
-        added to what vars.yml gives to the roles.
+        `pebble` are keyword arguments of Pebble. `faults` puts a FaultProxy before it, at `proxy`, with these rules
+        where they are text. `variables` are added to what vars.yml gives to the roles.
         """
         self._is_temporary = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="zerotrust-pomerium-lab-")).resolve()
@@ -74,7 +75,7 @@ class Lab:
         self.store_path = self.directory / "controller/store"
         self.account_key_path.parent.mkdir(exist_ok=True)
         self._host_names, self._host_config = hosts, host_config
-        self._has_faults, self._pebble_arguments = faults, dict(pebble or {})
+        self._faults, self._pebble_arguments = faults, dict(pebble or {})
         self._variables = dict(variables or {})
         self._stack = contextlib.ExitStack()
         self.proxy: FaultProxy | None = None
@@ -97,8 +98,10 @@ class Lab:
         self.pebble = stack.enter_context(
             Pebble(self.directory / "pebble", dns_server=self.dns.resolver, **self._pebble_arguments)
         )
-        if self._has_faults:
+        if self._faults:
             self.proxy = stack.enter_context(FaultProxy(self.pebble, self.directory / "proxy"))
+            for text in () if self._faults is True else self._faults:
+                self.proxy.inject(text)
         for name in self._host_names:
             host = PomeriumHost(self.directory / "hosts" / name, name, config=self._host_config)
             self.hosts.append(stack.enter_context(host))
@@ -185,9 +188,11 @@ def explain(lab: Lab) -> str:
     kind = "the real Pomerium" if first.is_real else "a stand-in of Pomerium, which behaves like it with certificates"
     ansible = f"ANSIBLE_COLLECTIONS_PATH={COLLECTIONS} {Path(sys.executable).with_name('ansible-playbook')}"
     hosts = "\n".join(f"  {host.name:<8} 127.0.0.1:{host.port}  {host.config_path}" for host in lab.hosts)
+    faults = "".join(f"  FAULT    {rule!r}\n" for rule in (lab.proxy.rules if lab.proxy else ()))
     return f"""\
 The lab is up. Ctrl-C stops all of it.
   CA       {lab.directory_url}  (Pebble, strict; root: curl -sk {lab.pebble.management_url}/roots/0)
+{faults}\
   DNS      {lab.dns.resolver}  {lab.zone_path}
 {hosts}
   ({kind})
@@ -199,19 +204,40 @@ Append the records that it prints to {lab.zone_path}, just as they are, and type
 """
 
 
+def valid_rule(text: str) -> str:
+    """Give the text of a rule back. Raises ArgumentTypeError, which argparse shows, where it is none."""
+    try:
+        parse_rule(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
+
+
 def main() -> None:
     """Start a lab and leave it running until SIGTERM or Ctrl-C."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0],
+        epilog=describe_faults(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--directory", type=Path, help="where its files are kept (default: a temporary directory)")
     parser.add_argument("--hosts", type=int, default=2, help="how many Pomerium hosts (default: 2)")
     parser.add_argument("--packaged", action="store_true", help="hosts as the package leaves them: Pomerium is down")
     parser.add_argument("--nonce-reject", type=int, default=20, help="percent of nonces the CA refuses (default: 20)")
+    parser.add_argument(
+        "--fault",
+        action="append",
+        default=[],
+        type=valid_rule,
+        help="what the CA does wrong, as listed below; repeatable",
+    )
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), Lab(
         options.directory,
         hosts=[f"pom{number}" for number in range(1, options.hosts + 1)],
         host_config="packaged" if options.packaged else "configured",
+        faults=options.fault,
         pebble={"nonce_reject": options.nonce_reject},
     ) as lab:
         print(explain(lab), flush=True)

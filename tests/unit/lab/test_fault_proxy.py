@@ -6,57 +6,16 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import ssl
-import typing as t
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
 from ansible_collections.zerotrust.pomerium.tests.lab.pebble import Pebble
-
-
-@pytest.fixture(scope="module")
-def pebble(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Pebble]:
-    with Pebble(tmp_path_factory.mktemp("pebble"), dns_server="127.0.0.1:53") as running:
-        yield running
-
-
-@pytest.fixture
-def proxy(pebble: Pebble, tmp_path: Path) -> t.Iterator[FaultProxy]:
-    """Started, and not checked at its end: some of these tests leave a rule unfired."""
-    one = FaultProxy(pebble, tmp_path)
-    one.start()
-    yield one
-    one.close()
-
-
-class Client:
-    """A plain HTTPS client with one kept connection, which is opened again after a reset."""
-
-    def __init__(self, proxy: FaultProxy) -> None:
-        context = ssl.create_default_context(cafile=str(proxy.ca_path))
-        self._connection = http.client.HTTPSConnection("127.0.0.1", proxy.port, timeout=10, context=context)
-
-    def __call__(self, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
-        try:
-            self._connection.request(method, path, headers={"User-Agent": "test"})
-            answer = self._connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
-        except OSError:
-            self._connection.close()
-            raise
-
-    def close(self) -> None:
-        self._connection.close()
-
-
-@pytest.fixture
-def send(proxy: FaultProxy) -> t.Iterator[Client]:
-    client = Client(proxy)
-    yield client
-    client.close()
+from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import ALWAYS
+from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules_acme import with_header
+from ansible_collections.zerotrust.pomerium.tests.unit.lab.plain_client import Client
 
 
 def test_the_directory_through_the_proxy_names_the_proxy(send: Client, proxy: FaultProxy) -> None:
@@ -122,6 +81,43 @@ def test_a_rule_that_never_fired_fails_the_check_with_what_was_seen(send: Client
     proxy.lose_answer("finalize")
     send("GET", "/dir")
     with pytest.raises(AssertionError, match=r"(?s)LoseAnswer.*finalize-order.*still to fire 1.*GET /dir"):
+        proxy.check()
+
+
+def test_a_rule_for_always_must_fire_once_and_ends_when_it_is_lifted(send: Client, proxy: FaultProxy) -> None:
+    rule = proxy.respond("directory", 503, times=ALWAYS)
+    with pytest.raises(AssertionError, match="still to fire 1"):
+        proxy.check()
+    assert [send("GET", "/dir")[0] for _time in range(3)] == [503] * 3
+    rule.lift()
+    assert send("GET", "/dir")[0] == 200
+    proxy.check()
+
+
+def test_a_rule_that_is_lifted_before_it_fired_fails_the_check(send: Client, proxy: FaultProxy) -> None:
+    proxy.respond("directory", 503, times=ALWAYS).lift()
+    assert send("GET", "/dir")[0] == 200
+    with pytest.raises(AssertionError, match="still to fire 1"):
+        proxy.check()
+
+
+def test_an_answer_that_a_change_is_not_about_does_not_count(send: Client, proxy: FaultProxy) -> None:
+    proxy.rewrite("any", lambda reply: reply.with_header("X", "1") if reply.body else None)
+    assert "X" not in send("HEAD", "/nonce-plz")[1]
+    assert send("GET", "/dir")[1]["X"] == "1"
+
+
+def test_several_changes_make_one_answer(send: Client, proxy: FaultProxy) -> None:
+    proxy.rewrite("directory", with_header("A", "1"), with_header("B", "2"))
+    _status, headers, _body = send("GET", "/dir")
+    assert (headers["A"], headers["B"]) == ("1", "2")
+
+
+def test_an_error_in_a_change_fails_the_check(send: Client, proxy: FaultProxy) -> None:
+    proxy.inject("newNonce:token:abc")
+    with pytest.raises((ConnectionError, HTTPException)):
+        send("HEAD", "/nonce-plz")
+    with pytest.raises(AssertionError, match="JSONDecodeError"):
         proxy.check()
 
 

@@ -156,7 +156,7 @@ def test_pasting_what_is_no_record_is_told(lab: Lab) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_line_leaves_it_running_and_stops_all_of_it(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, str(LAB), "--directory", str(tmp_path), "--hosts", "1"]
+    command = [sys.executable, str(LAB), "--directory", str(tmp_path), "--hosts", "1", "--fault", "newOrder:429:3600"]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         if process.stdout is None:
@@ -167,6 +167,7 @@ def test_the_command_line_leaves_it_running_and_stops_all_of_it(tmp_path: Path, 
             if "openssl s_client" in line:  # the last one
                 break
         assert "zerotrust.pomerium.site" in "".join(printed)
+        assert "  FAULT    newOrder:429:3600\n" in printed
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) == 2
         process.send_signal(number)
