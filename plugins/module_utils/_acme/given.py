@@ -13,14 +13,17 @@ from .._errors import BadInput, UserError
 from .._pki import chain as chains
 from .._pki import keys
 from .._pki.csr import Csr, parse_csr
+from .account_key import KeySource
 
 T = t.TypeVar("T")
 
 
-def given_key(params: t.Mapping[str, t.Any]) -> keys.PrivateKey | None:
-    """Read `private_key_path` or `private_key_content`; None where neither is given."""
-    passphrase = params.get("private_key_passphrase")
-    return _given(params, "private_key", lambda data: keys.load(data, passphrase=passphrase))
+def given_key(params: t.Mapping[str, t.Any]) -> KeySource | None:
+    """Give where the certificate's private key is kept; None where neither path nor content is given."""
+    path, content = params.get("private_key_path"), params.get("private_key_content")
+    if path is None and content is None:
+        return None
+    return KeySource(path, content, params.get("private_key_passphrase"), option="private_key")
 
 
 def given_csr(params: t.Mapping[str, t.Any]) -> Csr | None:

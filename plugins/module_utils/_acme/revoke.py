@@ -12,10 +12,11 @@ from .._errors import BadInput
 from .._pki import chain as chains
 from .._pki import keys
 from .account import require_account
+from .account_key import KeySource, key_source
 from .given import given_chain, given_key
 from .options import Access, access_from
 from .problems import AcmeProblem
-from .session import Session, load_account_key, open_session
+from .session import Session, open_session
 
 REASONS = {
     "unspecified": 0,
@@ -35,32 +36,23 @@ REASONS = {
 def revoke_certificate(params: dict[str, t.Any], *, check: bool, warn: t.Callable[[str], None]) -> dict[str, t.Any]:
     """Do the work of module acme_revoke. One that is revoked already is as it should be, and no change."""
     access, leaf = access_from(params), given_chain(params).leaf
-    reason, key = _reason(params["reason"]), given_key(params)
+    reason, own_key = _reason(params["reason"]), given_key(params)
     facts = chains.describe(leaf)
-    _check_key(params, facts, key)
-    if key is None:
-        load_account_key(access)
-    changed = True if check else _revoke(access, leaf, reason, key)
-    shown = {name: facts.returns()[name] for name in ("names", "serial", "not_after", "issuer", "fingerprint_sha256")}
-    state = {"certificate": {"names": shown["names"], "serial": shown["serial"]}, "revoked": True}
-    return {
-        "changed": changed,
-        "revoked": not check or not changed,
-        **shown,
-        "diff": {"before": {**state, "revoked": not changed}, "after": state},
-    }
-
-
-def _check_key(params: t.Mapping[str, t.Any], facts: chains.Facts, key: keys.PrivateKey | None) -> None:
-    """Refuse a private key that is not the certificate's. Raises BadInput; nothing was sent."""
-    if key is not None and keys.public_sha256(key.public_key()) != facts.public_sha256:
-        option = "private_key_content" if params.get("private_key_path") is None else "private_key_path"
-        raise BadInput(
-            option,
-            params.get("private_key_path"),
+    key = (own_key or key_source(access)).load()
+    if own_key and keys.public_sha256(key.public_key()) != facts.public_sha256:
+        raise own_key.refusal(
             f"not the key of the certificate with serial {facts.serial}",
             remedy="Give the certificate's own key, or none to revoke it by the account.",
         )
+    changed = check or _revoke(access, leaf, reason, own_key)
+    shown = {name: facts.returns()[name] for name in ("names", "serial", "not_after", "issuer", "fingerprint_sha256")}
+    after = {"serial": facts.serial, "names": shown["names"], "revoked": True}
+    return {
+        "changed": changed,
+        "revoked": not check,
+        **shown,
+        "diff": {"before": {**after, "revoked": not changed}, "after": after},
+    }
 
 
 def _reason(given: str) -> int:
@@ -73,12 +65,12 @@ def _reason(given: str) -> int:
     return code
 
 
-def _revoke(access: Access, leaf: t.Any, reason: int, key: keys.PrivateKey | None) -> bool:
+def _revoke(access: Access, leaf: t.Any, reason: int, own_key: KeySource | None) -> bool:
     """Ask the CA, as the account or with the certificate's key; tell whether it was not revoked before."""
     from acme import messages
 
-    session = open_session(access, key=key)
-    if key is None:
+    session = open_session(access, source=own_key)
+    if own_key is None:
         require_account(session)
     else:
         session.forget_account()
@@ -88,7 +80,7 @@ def _revoke(access: Access, leaf: t.Any, reason: int, key: keys.PrivateKey | Non
     except AcmeProblem as problem:
         if problem.type == "alreadyRevoked":
             return False
-        if problem.type == "unauthorized" and key is None:
+        if problem.type == "unauthorized" and own_key is None:
             problem.advise("Use the account that ordered the certificate, or give the certificate's own private key.")
         raise
     return True

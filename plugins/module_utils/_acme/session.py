@@ -22,7 +22,6 @@ from .._errors import BadInput
 from .._pki import keys
 from .._version import VERSION
 from .account_key import KeySource, key_source, signer
-from .account_key import load_account_key as load_account_key
 from .options import Access
 from .problems import AcmeProblem
 

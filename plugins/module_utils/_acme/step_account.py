@@ -154,7 +154,7 @@ def _orders(session: Session, account: Account, *, whole: bool, warn: Warn) -> l
                 raise
             return None
 
-    return [(url, order) for url, order in zip(urls, side_by_side(read, urls, session)) if order is not None]
+    return [(url, order) for url, order in zip(urls, side_by_side(read, urls)) if order is not None]
 
 
 def _returns(account: Account | None, session: Session, *, changed: bool, before: Returns, after: Returns) -> Returns:

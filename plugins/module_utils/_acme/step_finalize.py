@@ -21,6 +21,7 @@ from .._pki.csr import Csr, make_csr
 from .._pki.names import parse_identifiers
 from . import memory as memories
 from .account import require_account
+from .account_key import load_account_key
 from .finalize import Outcome, Plan, drive, missing_records_error
 from .given import given_csr, given_key, refuse_account_key
 from .memory import Remembered
@@ -31,7 +32,7 @@ from .place import check_names
 from .problems import AcmeProblem
 from .resources import read_order
 from .returns import certificate_returns
-from .session import Session, load_account_key, open_session, trust_anchors
+from .session import Session, open_session, trust_anchors
 
 Warn = t.Callable[[str], None]
 
@@ -39,7 +40,8 @@ Warn = t.Callable[[str], None]
 def finalize_order(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[str, t.Any]:
     """Do the work of module acme_finalize: see the records, answer, finalize, download, check, write."""
     access, outputs = access_from(params), Outputs.from_options(params)
-    key, csr = given_key(params), given_csr(params)
+    source, csr = given_key(params), given_csr(params)
+    key = source.load() if source else None
     account_key = load_account_key(access)
     if key is not None:
         refuse_account_key(params, "private_key", keys.public_sha256(key.public_key()), account_key)

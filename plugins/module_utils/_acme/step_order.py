@@ -21,13 +21,14 @@ from .._pki.chain import CERT_ID
 from .._pki.names import parse_identifiers
 from . import memory as memories
 from .account import require_account
+from .account_key import load_account_key
 from .given import given_csr, refuse_account_key
 from .memory import Memory, Remembered
 from .options import Access, access_from
 from .order import Placed, Wish, awaiting_records, check_remembered, pick_up, records_for, remembering_limits
 from .place import place
 from .returns import NO_ORDER, order_returns
-from .session import Session, load_account_key, open_session
+from .session import Session, open_session
 
 Warn = t.Callable[[str], None]
 
