@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import typing as t
 from dataclasses import replace
+from pathlib import Path
 
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller, made, tree
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, new_key
@@ -108,3 +109,45 @@ def test_r36_a_wrong_chain_never_gets_into_the_store(start: t.Callable[..., Cont
     assert controller.run("acme_certificate").ok["renewed"]
     assert len(list((controller.lineage / "versions").iterdir())) == 1
     assert made(controller.lab) == {"accounts": 1, "orders": 1, "certificates": 1}
+
+
+def root_names(controller: Controller, number: int) -> list[str]:
+    """The common names of the CA's roots: the default one, then the alternates."""
+    pems = [controller.lab.pebble.root_pem(count) for count in range(number)]
+    subjects = [x509.load_pem_x509_certificate(pem).subject for pem in pems]
+    return [str(subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value) for subject in subjects]
+
+
+def topmost_issuer(path: Path) -> str:
+    issuer = x509.load_pem_x509_certificates(path.read_bytes())[-1].issuer
+    return str(issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
+
+
+def test_the_preferred_chain_is_taken_and_another_preference_fetches_another_without_an_order(
+    start: t.Callable[..., Controller],
+) -> None:
+    controller = start(pebble={"alternate_roots": 2})
+    default, second, third = root_names(controller, 3)
+    controller.paste(controller.order())
+    path, seen = controller.fullchain_path, []
+    for preferred in (third, second, None, "No Such Root"):
+        done = controller.run("acme_finalize", preferred_chain=preferred).ok
+        seen.append((topmost_issuer(path), done["changed"], done.warnings))
+    assert [top for top, _changed, _warnings in seen] == [third, second, default, default]
+    assert [changed for _top, changed, _warnings in seen] == [True, True, True, False]
+    assert [bool(warnings) for _top, _changed, warnings in seen] == [False, False, False, True]
+    assert "No chain of the CA ends at 'No Such Root'" in seen[-1][2] and repr(third) in seen[-1][2]
+    assert made(controller.lab) == {"accounts": 1, "orders": 1, "certificates": 1}
+
+
+def test_r37_where_the_alternate_fails_the_default_chain_is_stored_with_a_warning(
+    start: t.Callable[..., Controller],
+) -> None:
+    controller = start(faults=True, pebble={"alternate_roots": 1})
+    default, second = root_names(controller, 2)
+    assert controller.lab.proxy is not None
+    controller.lab.proxy.respond("/certZ/[^/]+/alternate/", 500, times=float("inf"))
+    controller.paste(controller.run("acme_certificate").ok)
+    done = controller.run("acme_certificate", preferred_chain=second).ok
+    assert done["renewed"] and topmost_issuer(controller.lineage / "current/fullchain.pem") == default
+    assert "An alternate chain cannot be used" in done.warnings and f"ends at {second!r}" in done.warnings

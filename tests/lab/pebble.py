@@ -190,6 +190,11 @@ class Pebble:
     def intermediate_pem(self, number: int = 0) -> bytes:
         return self._management(f"/intermediates/{number}")
 
+    def cert_status(self, serial: str) -> dict[str, t.Any]:
+        """What it knows of a certificate by its serial in hexadecimal: `Status`, `Reason` where it is revoked."""
+        status: dict[str, t.Any] = json.loads(self._management(f"/cert-status-by-serial/{serial}"))
+        return status
+
     def _management(self, path: str) -> bytes:
         context = ssl.create_default_context(cafile=str(self.ca_path))
         opener = urllib.request.build_opener(

@@ -39,27 +39,25 @@ def given_chain(params: t.Mapping[str, t.Any]) -> chains.Chain:
 def refuse_account_key(params: t.Mapping[str, t.Any], what: str, digest: str, account: keys.PrivateKey) -> None:
     """Refuse a certificate for the account key (RFC 8555 section 11.1). Raises BadInput naming the option."""
     if digest == keys.public_sha256(account.public_key()):
-        option, shown = _option(params, what)
-        raise BadInput(
-            option, shown, "this is the account key, which must not be a certificate's", remedy="Give another key."
-        )
+        why = "this is the account key, which must not be a certificate's"
+        raise given_refusal(params, what, why, remedy="Give another key.")
 
 
-def _option(params: t.Mapping[str, t.Any], what: str) -> tuple[str, str | None]:
-    """Name the option that is given, and its value where that is a path: content may be a secret."""
+def given_refusal(params: t.Mapping[str, t.Any], what: str, why: str, *, remedy: str | None) -> BadInput:
+    """Make the error about what is given by `<what>_path` or `<what>_content`, whose value may be a secret."""
     path = params.get(f"{what}_path")
-    return (f"{what}_content", None) if path is None else (f"{what}_path", path)
+    return BadInput(f"{what}_content" if path is None else f"{what}_path", path, why, remedy=remedy)
 
 
 def _given(params: t.Mapping[str, t.Any], what: str, read: t.Callable[[bytes], T]) -> T | None:
-    content: str | None = params.get(f"{what}_content")
-    option, path = _option(params, what)
+    path, content = params.get(f"{what}_path"), params.get(f"{what}_content")
     if path is None and content is None:
         return None
     try:
         return read((content or "").encode() if path is None else _files.read_bytes(path))
     except OSError as error:
-        raise BadInput(option, path, f"cannot be read ({error.strerror})", remedy="Correct the path.") from error
+        why = f"cannot be read ({error.strerror})"
+        raise given_refusal(params, what, why, remedy="Correct the path.") from error
     except UserError as error:
-        why = str(error) if error.remedy is None else str(error).replace(f" {error.remedy}", "")
-        raise BadInput(option, path, why[0].lower() + why[1:].rstrip("."), remedy=error.remedy) from error
+        why = error.what[0].lower() + error.what[1:]
+        raise given_refusal(params, what, why, remedy=error.remedy) from error

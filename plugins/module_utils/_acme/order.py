@@ -129,7 +129,7 @@ def check_owner(session: Session, remembered: Remembered) -> None:
 def pick_up(
     session: Session, remembered: Remembered, wish: Wish, *, renew: bool, min_remaining: timedelta
 ) -> tuple[Placed | None, str | None]:
-    """Pick up the remembered order where it is usable, else say in words why it is not (R29).
+    """Pick up the remembered order where it is usable, else say in words why it is not (R29), if nobody asked for it.
 
     A `valid` order is usable unless `renew` asks for the next one. Where the account is gone the session has none then.
     """
@@ -148,7 +148,7 @@ def pick_up(
     if set(order.identifiers) != set(wish.names):
         return None, f"the CA made the order {order.url} for {', '.join(order.identifiers)}"
     if order.status == "valid" and renew:
-        return None, "the certificate of the earlier order is to be renewed"
+        return None, None
     if order.status not in (*OPEN, "valid"):
         return None, f"the order {order.url} has become {order.status}: {_why(session, order)}"
     authorizations = read_authorizations(session, order) if order.status in ("pending", "ready") else ()

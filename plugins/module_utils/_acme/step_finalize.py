@@ -23,7 +23,7 @@ from . import memory as memories
 from .account import require_account
 from .account_key import load_account_key
 from .finalize import Outcome, Plan, drive, missing_records_error
-from .given import given_csr, given_key, refuse_account_key
+from .given import given_csr, given_key, given_refusal, refuse_account_key
 from .memory import Remembered
 from .options import Access, access_from
 from .order import Placed, Wish, check_owner, check_remembered, read_authorizations, remembering_limits
@@ -76,12 +76,23 @@ class Step:
                 session.use_account(remembered.account_uri)
             require_account(session)
             placed, wish = _placed(session, remembered, self.params)
+            self._check_csr(wish)
             outcome = drive(session, placed, self._plan(placed, wish), check=self.check)
         for text in outcome.warnings:
             self.warn(text)
         if outcome.phase != "issued" and self.params["on_pending"] == "fail" and not self.check:
             raise _pending_error(outcome)
         return self._write(outcome, placed, wish, remembered)
+
+    def _check_csr(self, wish: Wish) -> None:
+        """Refuse a request that the CA would refuse (RFC 8555 section 7.4): before a challenge is answered."""
+        if self.csr is not None and set(self.csr.names) != set(wish.names):
+            raise given_refusal(
+                self.params,
+                "csr",
+                f"it is for {', '.join(sorted(self.csr.names))}; ordered were {', '.join(sorted(wish.names))}",
+                remedy="Give the request that the order was placed for (acme_order takes it too).",
+            )
 
     def _plan(self, placed: Placed, wish: Wish) -> Plan:
         return Plan(
