@@ -40,12 +40,13 @@ test: lint sanity package $(PEBBLE)  ## check, the built tarball, and the integr
 unit: copy $(PEBBLE)  ## unit tests alone
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS) tests/unit
 
-lint: copy types docs  ## format, ruff, yamllint, vermin, ansible-lint, and what types and docs do
+lint: copy types docs  ## format, ruff, yamllint, vermin, ansible-lint, licences, and what types and docs do
 	@$(IN_COPY) ruff format --check --quiet . || { echo "make format mends this."; exit 1; }
 	@$(IN_COPY) ruff check --quiet .
 	@$(IN_COPY) yamllint --strict .
 	@$(IN_COPY) vermin --quiet --no-tips --violations -t=3.8- plugins/modules plugins/module_utils
 	@$(IN_COPY) ANSIBLE_HOME=$(CACHE)/home/.ansible ansible-lint -q --offline --profile production
+	@reuse lint --lines  # not in the copy, which has no commit: reuse would not see there what git ignores
 
 types: copy  ## mypy, strict
 	@cd $(CACHE) && mypy --no-error-summary --config-file $(COPY)/mypy.ini $(COPY:$(CACHE)/%=%)/plugins
