@@ -21,7 +21,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CACHE)
 export PYTHONPATH := $(CACHE)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv copy demo lab check lint types docs sanity unit test package format role-docs clean
+.PHONY: help venv copy demo lab check lint types docs sanity unit test package site format role-docs clean
 
 help:  ## what each target does
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -34,7 +34,7 @@ lab: copy $(PEBBLE)  ## ACME server, DNS and Pomerium hosts, left running to pla
 
 check: lint sanity unit  ## linters, types, docs, sanity, unit tests
 
-test: lint sanity package $(PEBBLE)  ## check, the built tarball, and the integration tests against the lab
+test: lint sanity package site $(PEBBLE)  ## check, tarball, site, and the integration tests against the lab
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS)
 
 unit: copy $(PEBBLE)  ## unit tests alone
@@ -51,9 +51,9 @@ lint: copy types docs  ## format, ruff, yamllint, vermin, ansible-lint, licences
 types: copy  ## mypy, strict
 	@cd $(CACHE) && mypy --no-error-summary --config-file $(COPY)/mypy.ini $(COPY:$(CACHE)/%=%)/plugins
 
-docs: copy  ## documentation and changelog are valid, the roles' README and defaults current
+docs: copy  ## documentation, guides and changelog are valid, the roles' README and defaults current
 	@mkdir -p $(CACHE)/home && $(IN_COPY) HOME=$(CACHE)/home antsibull-docs lint-collection-docs \
-	    --plugin-docs --validate-collection-refs all --check-extra-docs-refs --skip-rstcheck .
+	    --plugin-docs --validate-collection-refs all --check-extra-docs-refs .
 	@$(IN_COPY) antsibull-changelog lint
 	@rm -rf .cache/roles && mkdir .cache/roles && cp -R $(COPY)/roles $(COPY)/galaxy.yml .cache/roles
 	@$(MAKE) --no-print-directory role-docs ROLES=.cache/roles/roles
@@ -64,6 +64,9 @@ sanity: copy  ## ansible-test sanity, with every Python found
 
 package: copy  ## the built tarball installs, and its playbooks run by their full names
 	@bash tests/tools/try_package.sh
+
+site: copy  ## the documentation site, in .cache/site, without a warning
+	@bash tests/tools/build_site.sh
 
 format: $(VENV)  ## format the code and mend what ruff can
 	@ruff format . && ruff check --fix .

@@ -2,15 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the documentation shows does what it says: the README's plays and the modules' EXAMPLES, run against the lab.
+"""What the documentation shows does what it says: the plays of README and guides, and the modules' EXAMPLES, run.
 
-They are run as they stand, but for the places: the staging directory is the lab's, /srv/acme a directory of the test,
-and what the lab needs beyond (its CA, its resolver, a host's own paths) is added to the tasks. Not run are the examples
-of pomerium_certificate that name an address or files of somebody's own.
+They are run against the lab as they stand, but for the places: the staging directory is the lab's, /srv/acme a
+directory of the test, and what the lab needs beyond (its CA, its resolver, a host's own paths) is added to the tasks.
+Not run are the examples of pomerium_certificate that name an address or files of somebody's own.
 """
 
 from __future__ import annotations
 
+import re
 import typing as t
 from pathlib import Path
 
@@ -18,7 +19,11 @@ import pytest
 import yaml
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import PlaybookRun
-from ansible_collections.zerotrust.pomerium.tests.unit.test_examples import list_readme_blocks, read_examples
+from ansible_collections.zerotrust.pomerium.tests.unit.test_examples import (
+    list_guide_blocks,
+    list_readme_blocks,
+    read_examples,
+)
 
 MODULES = Path(__file__).parents[2] / "plugins" / "modules"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -39,6 +44,7 @@ def adapt(lab: Lab, text: str) -> list[dict[str, t.Any]]:
     found = yaml.safe_load(text)
     plays = found if "hosts" in found[0] else [{"hosts": "pomerium", "gather_facts": False, "tasks": found}]
     for play in plays:
+        play.pop("become", None)
         play.setdefault("vars", {})["ansible_python_interpreter"] = "{{ ansible_playbook_python }}"
         for task in play["tasks"]:
             task.pop("become", None)
@@ -66,14 +72,37 @@ def run(lab: Lab, plays: list[dict[str, t.Any]]) -> PlaybookRun:
     return done
 
 
+def visits(lab: Lab) -> list[int]:
+    """How each host answers a client that trusts the lab's CA."""
+    return [host.visit("app.corp.example.com", root_pem=lab.pebble.root_pem()).status for host in lab.hosts]
+
+
 def test_the_four_steps_of_the_readme_end_with_a_certificate_that_is_served(lab: Lab) -> None:
     first, second = [block for block in list_readme_blocks() if "zerotrust.pomerium.acme_" in block]
     ordered = run(lab, adapt(lab, first))
     assert len(ordered.record_lines) == 2
     lab.paste(ordered.record_lines)
     run(lab, adapt(lab, second))
-    for host in lab.hosts:
-        assert host.visit("app.corp.example.com", root_pem=lab.pebble.root_pem()).status == 200
+    assert visits(lab) == [200, 200]
+
+
+def without_what_differs(output: str) -> str:
+    """An output without what is another in every run: the values of the records, and the time."""
+    return re.sub(r"TXT  [\w-]{43}|until [-\d]+ [:\d]+ UTC", "...", output)
+
+
+def test_the_guide_by_hand_prints_what_it_shows_and_ends_with_a_certificate_that_is_served(lab: Lab) -> None:
+    order, fetch, install = (adapt(lab, block) for block in list_guide_blocks("guide_by_hand"))
+    ordered = run(lab, order)
+    (shown,) = list_guide_blocks("guide_by_hand", "text")
+    assert without_what_differs(shown) in without_what_differs(ordered.stdout)
+    assert run(lab, order).record_lines == ordered.record_lines
+    lab.paste(ordered.record_lines)
+    run(lab, fetch)
+    run(lab, install)
+    assert visits(lab) == [200, 200]
+    again = run(lab, install)
+    assert [again.stats(host.name)["changed"] for host in lab.hosts] == [0, 0]
 
 
 def test_the_examples_of_the_modules_run(lab: Lab) -> None:
@@ -111,5 +140,4 @@ def test_the_tarball_does_the_whole_guide_where_it_is_installed(lab: Lab, tmp_pa
     lab.paste(first.record_lines)
     second = lab.playbook("zerotrust.pomerium.site", "-v", env=path)
     assert (first.rc, second.rc) == (0, 0), first.output + second.output
-    for host in lab.hosts:
-        assert host.visit("app.corp.example.com", root_pem=lab.pebble.root_pem()).status == 200
+    assert visits(lab) == [200, 200]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can be pasted is valid: each task in EXAMPLES and in the README has only options and choices that exist.
+"""What can be pasted is valid: tasks in EXAMPLES, the README and the guides have only options and choices that exist.
 
 The modules' documentation is the measure (sanity compares it with their argument specs), for roles it is
 `meta/argument_specs.yml`. That the examples also do what they say is shown against the lab, elsewhere.
@@ -15,6 +15,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 import typing as t
 from pathlib import Path
 
@@ -24,6 +25,7 @@ import yaml
 ROOT = Path(__file__).absolute().parents[2]
 COLLECTION = "zerotrust.pomerium"
 MODULES = sorted((ROOT / "plugins" / "modules").glob("*.py"))
+GUIDES = sorted((ROOT / "docs" / "docsite" / "rst").glob("*.rst"))
 INTERNAL = {"pomerium_bundle", "pomerium_stage"}  # their examples show the module that calls them
 GROUP = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))["action_groups"]["acme"]
 NESTED = ("tasks", "pre_tasks", "post_tasks", "handlers", "block", "rescue", "always")
@@ -44,8 +46,19 @@ def list_readme_blocks() -> list[str]:
     return re.findall(r"^ *```ya?ml[^\n]*\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
 
 
+def list_guide_blocks(guide: str, language: str = "yaml+jinja") -> list[str]:
+    """Return what a guide of the documentation site shows in that language, block by block."""
+    (path,) = [path for path in GUIDES if path.stem == guide]
+    text = path.read_text(encoding="utf-8")
+    start = rf"^\.\. code-block:: {re.escape(language)}\n\n"
+    return [textwrap.dedent(block) for block in re.findall(rf"{start}((?:\n|  .*\n)+)", text, re.MULTILINE)]
+
+
 SOURCES = {path.stem: read_examples(path) for path in MODULES}
 SOURCES.update({f"README block {number}": text for number, text in enumerate(list_readme_blocks(), 1)})
+for guide in GUIDES:
+    blocks = list_guide_blocks(guide.stem)
+    SOURCES.update({f"{guide.stem} block {number}": text for number, text in enumerate(blocks, 1)})
 
 
 def walk_tasks(node: t.Any, defaults: Tree | None = None) -> t.Iterator[Tree]:
