@@ -100,11 +100,11 @@ EXAMPLES = r"""
     state_path: /srv/acme/corp.json
   delegate_to: localhost
   run_once: true
-  register: order
+  register: ordered
 
 - name: Say which records to add
   ansible.builtin.debug:
-    msg: "{{ order.instructions }}"
+    msg: "{{ ordered.instructions }}"
   run_once: true
 """
 

@@ -69,6 +69,7 @@ def run(lab: Lab, plays: list[dict[str, t.Any]]) -> PlaybookRun:
     path.write_text(yaml.safe_dump(plays, sort_keys=False))
     done = lab.playbook(path)
     assert done.rc == 0, done.output
+    assert "[WARNING]" not in done.output, done.output
     return done
 
 
