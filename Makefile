@@ -7,12 +7,14 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 FAULTS ?=
+CA ?= pebble
 
 ROOT := $(CURDIR)
 CACHE := $(ROOT)/.cache
 COPY := $(CACHE)/ansible_collections/zerotrust/pomerium
 VENV := .venv/.complete
 PEBBLE := .cache/bin/pebble
+STEP_CA := .cache/bin/step-ca
 IN_COPY := cd $(COPY) &&
 
 export PYTHON
@@ -21,7 +23,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CACHE)
 export PYTHONPATH := $(CACHE)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv copy demo lab check lint types docs sanity unit test package site format role-docs clean
+.PHONY: help venv copy demo lab check lint types docs sanity unit test package site format role-docs pebble step-ca clean
 
 help:  ## what each target does
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -29,15 +31,15 @@ help:  ## what each target does
 demo: copy $(PEBBLE)  ## the whole guide, on real parts, before your eyes
 	@$(IN_COPY) python tests/lab/demo.py
 
-lab: copy $(PEBBLE)  ## ACME server, DNS and Pomerium hosts, left running to play with; FAULTS="newOrder:429:3600 finalize:lost"
-	@$(IN_COPY) python tests/lab/lab.py $(addprefix --fault ,$(FAULTS))
+lab: copy $(CA)  ## ACME server, DNS and hosts, left running to play with; CA=step-ca, FAULTS="newOrder:429:3600 finalize:lost"
+	@$(IN_COPY) python tests/lab/lab.py --ca $(CA) $(addprefix --fault ,$(FAULTS))
 
 check: lint sanity unit  ## linters, types, docs, sanity, unit tests
 
-test: lint sanity package site $(PEBBLE)  ## check, tarball, site, and the integration tests against the lab
+test: lint sanity package site $(PEBBLE) $(STEP_CA)  ## check, tarball, site, and the integration tests against the lab
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS)
 
-unit: copy $(PEBBLE)  ## unit tests alone
+unit: copy $(PEBBLE) $(STEP_CA)  ## unit tests alone
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS) tests/unit
 
 lint: copy types docs  ## format, ruff, yamllint, vermin, ansible-lint, licences, and what types and docs do
@@ -82,8 +84,15 @@ venv: $(VENV)  ## .venv with Ansible, the libraries and the checkers
 $(VENV): requirements.txt tests/requirements.txt
 	@bash tests/tools/install_venv.sh
 
+pebble: $(PEBBLE)  ## build the ACME server Pebble
+
 $(PEBBLE):
 	@bash tests/tools/install_pebble.sh
+
+step-ca: $(STEP_CA)  ## build the CA step-ca
+
+$(STEP_CA): $(wildcard tests/lab/step_ca_server/*)
+	@bash tests/tools/install_step_ca.sh
 
 copy: $(VENV)
 	@python tests/tools/copy_tree.py

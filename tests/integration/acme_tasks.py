@@ -79,7 +79,7 @@ class Controller:
         lab = self.lab
         options: dict[str, t.Any] = {
             "acme_directory": lab.directory_url,
-            "ca_path": str(lab.pebble.ca_path),
+            "ca_path": str(lab.ca.ca_path),
             "account_key_path": str(lab.account_key_path),
         }
         if module in ("acme_order", "acme_finalize", "acme_certificate"):
@@ -158,7 +158,7 @@ def entries(done: Done) -> list[str]:
 
 def resources(lab: Lab, since: int = 0) -> list[str]:
     """The ACME names of what the CA served (and did not refuse for its nonce, which is random) since a mark."""
-    return [request.resource for request in lab.pebble.requests(since)]
+    return [request.resource for request in lab.ca.requests(since)]
 
 
 def made(lab: Lab) -> dict[str, int]:

@@ -39,20 +39,27 @@ class Issued:
 
 
 class Authority:
-    """A self-signed CA that lives as long as the object."""
+    """A CA that lives as long as the object: a root, or an intermediate of `issuer`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, issuer: Authority | None = None) -> None:
         self._key = new_key("ec-256")
         self.subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(self.subject, self.subject, self._key, days=30)
+        signer = issuer or self
+        builder = _builder(self.subject, signer.subject, self._key, days=30)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         builder = builder.add_extension(CA_KEY_USAGE, critical=True)
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), False)
-        self.certificate = builder.sign(self._key, hashes.SHA256())
+        signer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer._key.public_key())
+        self.certificate = builder.add_extension(signer_key, False).sign(signer._key, hashes.SHA256())
 
     @property
     def pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def pair(self) -> Issued:
+        """Its own certificate and key, for a program that is to sign with it."""
+        return Issued(self.certificate, self.pem, key_pem(self._key))
 
     def issue(
         self,

@@ -27,6 +27,7 @@ if not __package__:  # run as a file: everything else comes from the tree copy, 
     _in_tree = _here.parents[4].name == "ansible_collections"
     sys.path.insert(0, str(_here.parents[5] if _in_tree else _here.parents[2] / ".cache"))
 
+from ansible_collections.zerotrust.pomerium.tests.lab.acme_server import AcmeServer
 from ansible_collections.zerotrust.pomerium.tests.lab.dns_server import DnsServer
 from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
 from ansible_collections.zerotrust.pomerium.tests.lab.pebble import Pebble
@@ -34,6 +35,7 @@ from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import Ansible, 
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import COLLECTIONS, PomeriumHost
 from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules_text import describe_faults, parse_rule
 from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import key_forms
+from ansible_collections.zerotrust.pomerium.tests.lab.step_ca import StepCa
 
 IDENTIFIERS = ["*.corp.example.com", "corp.example.com"]
 ZONE = """\
@@ -59,13 +61,14 @@ class Lab:
         hosts: t.Sequence[str] = ("pom1", "pom2"),
         host_config: t.Literal["configured", "packaged"] = "configured",
         faults: bool | t.Sequence[str] = False,
+        ca: t.Literal["pebble", "step-ca"] = "pebble",
         pebble: t.Mapping[str, t.Any] | None = None,
         variables: t.Mapping[str, t.Any] | None = None,
     ) -> None:
         """Prepare it in `directory`, else in a temporary one that is removed at the end.
 
-        `pebble` are keyword arguments of Pebble. `faults` puts a FaultProxy before it, at `proxy`, with these rules
-        where they are text. `variables` are added to what vars.yml gives to the roles.
+        `pebble` are keyword arguments of Pebble, where `ca` is that. `faults` puts a FaultProxy before Pebble, at
+        `proxy`, with these rules where they are text. `variables` are added to what vars.yml gives to the roles.
         """
         self._is_temporary = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="zerotrust-pomerium-lab-")).resolve()
@@ -76,7 +79,7 @@ class Lab:
         self.account_key_path.parent.mkdir(exist_ok=True)
         self._host_names, self._host_config = hosts, host_config
         self._faults, self._pebble_arguments = faults, dict(pebble or {})
-        self._variables = dict(variables or {})
+        self._ca_name, self._variables = ca, dict(variables or {})
         self._stack = contextlib.ExitStack()
         self.proxy: FaultProxy | None = None
         self.hosts: list[PomeriumHost] = []
@@ -95,9 +98,7 @@ class Lab:
     def _start(self, stack: contextlib.ExitStack) -> None:
         self.zone_path.write_text(ZONE)
         self.dns = stack.enter_context(DnsServer({"example.com": self.zone_path}))
-        self.pebble = stack.enter_context(
-            Pebble(self.directory / "pebble", dns_server=self.dns.resolver, **self._pebble_arguments)
-        )
+        self.ca = stack.enter_context(self._new_ca())
         if self._faults:
             self.proxy = stack.enter_context(FaultProxy(self.pebble, self.directory / "proxy"))
             for text in () if self._faults is True else self._faults:
@@ -112,10 +113,23 @@ class Lab:
         self.write_inventory()
         self.write_vars()
 
+    def _new_ca(self) -> AcmeServer:
+        directory = self.directory / self._ca_name
+        if self._ca_name == "step-ca":
+            return StepCa(directory, dns_server=self.dns.resolver)
+        return Pebble(directory, dns_server=self.dns.resolver, **self._pebble_arguments)
+
+    @property
+    def pebble(self) -> Pebble:
+        """The CA of a lab that has Pebble."""
+        if not isinstance(self.ca, Pebble):
+            raise TypeError(f"the CA of this lab is {self._ca_name}")
+        return self.ca
+
     @property
     def directory_url(self) -> str:
         """The ACME directory that the roles use: the proxy's, where there is one."""
-        return self.proxy.directory_url if self.proxy is not None else self.pebble.directory_url
+        return self.proxy.directory_url if self.proxy is not None else self.ca.directory_url
 
     def host(self, name: str) -> PomeriumHost:
         return next(host for host in self.hosts if host.name == name)
@@ -125,7 +139,7 @@ class Lab:
         return {
             "certificate_identifiers": IDENTIFIERS,
             "certificate_acme_directory": self.directory_url,
-            "certificate_ca_path": str(self.pebble.ca_path),
+            "certificate_ca_path": str(self.ca.ca_path),
             "certificate_account_key_path": str(self.account_key_path),
             "certificate_terms_agreed": True,
             "certificate_store_path": str(self.store_path),
@@ -168,11 +182,11 @@ class Lab:
 
     def secrets(self) -> dict[str, str]:
         """Every secret there is at this moment, by what it is; keys in all the forms in which they could leak."""
-        found = {f"EAB key {kid}": key for kid, key in self.pebble.eab_keys.items()}
+        found = {f"EAB key {kid}": key for kid, key in self.ca.eab_keys.items()}
         for host in self.hosts:
             found.update(host.secrets())
         for path in sorted(self.directory.rglob("*.pem")):
-            if "pebble" not in path.parts and "proxy" not in path.parts and b"PRIVATE KEY-----" in path.read_bytes():
+            if not {self._ca_name, "proxy"} & {*path.parts} and b"PRIVATE KEY-----" in path.read_bytes():
                 where = path.relative_to(self.directory).parent
                 found.update({f"{where}/{what}": form for what, form in key_forms(path).items()})
         return found
@@ -191,7 +205,7 @@ def explain(lab: Lab) -> str:
     faults = "".join(f"  FAULT    {rule!r}\n" for rule in (lab.proxy.rules if lab.proxy else ()))
     return f"""\
 The lab is up. Ctrl-C stops all of it.
-  CA       {lab.directory_url}  (Pebble, strict; root: curl -sk {lab.pebble.management_url}/roots/0)
+  CA       {lab.directory_url}  ({lab.ca.about})
 {faults}\
   DNS      {lab.dns.resolver}  {lab.zone_path}
 {hosts}
@@ -223,7 +237,8 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, help="where its files are kept (default: a temporary directory)")
     parser.add_argument("--hosts", type=int, default=2, help="how many Pomerium hosts (default: 2)")
     parser.add_argument("--packaged", action="store_true", help="hosts as the package leaves them: Pomerium is down")
-    parser.add_argument("--nonce-reject", type=int, default=20, help="percent of nonces the CA refuses (default: 20)")
+    parser.add_argument("--ca", choices=["pebble", "step-ca"], default="pebble", help="the ACME server")
+    parser.add_argument("--nonce-reject", type=int, default=20, help="percent of nonces Pebble refuses (default: 20)")
     parser.add_argument(
         "--fault",
         action="append",
@@ -237,6 +252,7 @@ def main() -> None:
         options.directory,
         hosts=[f"pom{number}" for number in range(1, options.hosts + 1)],
         host_config="packaged" if options.packaged else "configured",
+        ca=options.ca,
         faults=options.fault,
         pebble={"nonce_reject": options.nonce_reject},
     ) as lab:

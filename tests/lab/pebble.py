@@ -10,18 +10,15 @@ Its memory is all it has: `restart()` is a CA that forgot every account and orde
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import socket
 import ssl
 import typing as t
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.zerotrust.pomerium.tests.lab import acme_server
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
-from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
 from ansible_collections.zerotrust.pomerium.tests.lab.process import Child, plain_environment
 
 RESOURCES = {
@@ -46,20 +43,13 @@ DEFAULT_PROFILES = {"default": {"description": "The lab's only profile", "validi
 _SERVED = re.compile(r"^Pebble \S+ \S+ (?P<method>[A-Z]+) (?P<path>/\S*) -> calling handler\(\)$", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(acme_server.Request):
     """One request that Pebble has served. `path` is the handler's (`/my-order/`), which is what its log tells."""
 
-    method: str
-    path: str
-
-    @property
-    def resource(self) -> str:
-        """The ACME name of what was asked for (`newOrder`), or the path where it has none."""
-        return next((name for name, path in RESOURCES.items() if path == self.path), self.path)
+    resources = RESOURCES
 
 
-class Pebble:
+class Pebble(acme_server.AcmeServer):
     """A running Pebble; use it as a context manager."""
 
     def __init__(
@@ -84,9 +74,7 @@ class Pebble:
         default, because Pebble picks one at random for an order that names none. `eab_keys` maps a key id to its
         base64url HMAC key. `retry_after` has `authz` and `order` in seconds.
         """
-        self.directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
-        self.port, self.management_port = LEASES.lease(), LEASES.lease()
+        super().__init__(directory, number_of_ports=2)
         self.authority = Authority("Lab CA for Pebble's own HTTPS")
         self.ca_path = directory / "pebble-ca.pem"
         self.eab_keys = dict(eab_keys or {})
@@ -117,7 +105,14 @@ class Pebble:
         config_path.write_text(json.dumps({"pebble": self._config}, indent=2))
         return Child(
             "Pebble",
-            [find_pebble(), "-strict", "-config", config_path, "-dnsserver", dns_server],
+            [
+                acme_server.find_program("pebble", "PEBBLE_BIN"),
+                "-strict",
+                "-config",
+                config_path,
+                "-dnsserver",
+                dns_server,
+            ],
             log_path=self.directory / "pebble.log",
             environment=plain_environment(**environment),
         )
@@ -125,7 +120,7 @@ class Pebble:
     def _places(self) -> dict[str, t.Any]:
         return {
             "listenAddress": f"127.0.0.1:{self.port}",
-            "managementListenAddress": f"127.0.0.1:{self.management_port}",
+            "managementListenAddress": f"127.0.0.1:{self._ports[1]}",
             "httpPort": 5002,
             "tlsPort": 5001,
             "certificate": str(self.directory / "pebble-cert.pem"),
@@ -138,46 +133,11 @@ class Pebble:
 
     @property
     def management_url(self) -> str:
-        return f"https://127.0.0.1:{self.management_port}"
+        return f"https://127.0.0.1:{self._ports[1]}"
 
     @property
-    def log(self) -> str:
-        return self._child.log
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
-    def __enter__(self) -> Pebble:
-        self.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.close()
-
-    def start(self) -> None:
-        """Start and wait until both of its ports answer; no ACME request is made for it."""
-        self._child.start()
-        self._child.wait_until(self._answers, what="both ports to answer")
-
-    def stop(self) -> None:
-        """Stop it but keep its ports: a CA that is down."""
-        self._child.stop()
-
-    def restart(self) -> None:
-        """A CA reset: same address, no account, no order, another root. The log and its requests go on."""
-        self.stop()
-        self.start()
-
-    def close(self) -> None:
-        """Stop it and give its ports back."""
-        self.stop()
-        LEASES.release(self.port)
-        LEASES.release(self.management_port)
-
-    def mark(self) -> int:
-        """How many ACME requests it has served so far: what `requests(since=...)` takes."""
-        return len(self.requests())
+    def about(self) -> str:
+        return f"Pebble, strict; root: curl -sk {self.management_url}/roots/0"
 
     def requests(self, since: int = 0) -> list[Request]:
         """The ACME requests served after the mark `since`, refused ones (badNonce) included, in order."""
@@ -206,21 +166,3 @@ class Pebble:
     def _answers(self) -> bool:
         with socket.create_connection(("127.0.0.1", self.port), timeout=1):
             return bool(self.root_pem())
-
-
-def find_pebble() -> Path:
-    """The Pebble to run: PEBBLE_BIN, or what `make` keeps in .cache/bin, or the one on PATH."""
-    here = Path(__file__).resolve()
-    candidates = [os.environ.get("PEBBLE_BIN"), *(root / "bin/pebble" for root in _cache_directories(here))]
-    for candidate in candidates:
-        if candidate and Path(candidate).is_file():
-            return Path(candidate)
-    on_path = shutil.which("pebble")
-    if on_path is None:
-        raise RuntimeError("Pebble was not found: run `make pebble`, or set PEBBLE_BIN to its binary.")
-    return Path(on_path)
-
-
-def _cache_directories(here: Path) -> list[Path]:
-    """`.cache` above a tree copy (.cache/ansible_collections/...), or inside of a checkout."""
-    return [parent for parent in here.parents if parent.name == ".cache"] + [here.parents[2] / ".cache"]
