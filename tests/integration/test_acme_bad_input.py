@@ -204,7 +204,7 @@ def test_a_store_that_cannot_be_written(controller: Controller) -> None:
             ("acme_account", {"account_key_path": f"{blocked}/account.pem"}),
         ]
     )
-    assert "The store cannot be written" in done.error and f"{blocked}/store" in done.error
+    assert f"store_path '{blocked}/store': cannot be written" in done.error
     assert f"state_path '{blocked}/order.json'" in state.error
     assert f"account_key_path '{blocked}/account.pem'" in key.error and "cannot be written" in key.error
     assert {request.method for request in controller.lab.pebble.requests()} <= {"GET"}, "a directory at most"

@@ -40,6 +40,7 @@ Warn = t.Callable[[str], None]
 def finalize_order(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[str, t.Any]:
     """Do the work of module acme_finalize: see the records, answer, finalize, download, check, write."""
     access, outputs = access_from(params), Outputs.from_options(params)
+    _remembered_order(params, access)  # what is wrong with it is said before a lock is made
     source, csr = given_key(params), given_csr(params)
     key = source.load() if source else None
     account_key = load_account_key(access)
@@ -47,7 +48,6 @@ def finalize_order(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict
         refuse_account_key(params, "private_key", keys.public_sha256(key.public_key()), account_key)
     if csr is not None:
         refuse_account_key(params, "csr", csr.public_sha256, account_key)
-    _remembered_order(params, access)  # what is wrong with it is said before a lock is made
     with contextlib.nullcontext() if check else memories.locked(params.get("state_path")):
         return Step(params, access, outputs, key, csr, check, warn).result()
 

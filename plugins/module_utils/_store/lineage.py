@@ -67,6 +67,8 @@ class Lineage:
     @contextlib.contextmanager
     def lock(self) -> t.Iterator[None]:
         """Keep other runs away from this lineage; a killed run's lock is free at once."""
+        with self._writing():
+            _files.make_directory(self.path)
         with hold_lock(os.path.join(self.path, "lock"), within=LOCK_SECONDS):
             yield
 
