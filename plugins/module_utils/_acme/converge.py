@@ -114,7 +114,8 @@ class Run:
                 remembered = None
         may_order = decision.is_due and self.params["order"] != "never"
         if self.params["order"] == "never" and self.params["stop_after"] == "order":
-            return {"phase": "idle", "done": remembered is None}
+            records = remembered.records if remembered else ()
+            return {"phase": "idle", "done": remembered is None, "dns_records": list(records)}
         if remembered is None and not may_order:
             return {"phase": "idle"}
         if remembered is None and self.check:
