@@ -23,7 +23,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(CACHE)
 export PYTHONPATH := $(CACHE)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv copy demo lab check lint types docs sanity unit test package site format role-docs pebble step-ca clean
+.PHONY: help venv copy demo lab check lint types docs sanity unit test test-long package site format role-docs
+.PHONY: pebble step-ca clean
 
 help:  ## what each target does
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -38,6 +39,9 @@ check: lint sanity unit  ## linters, types, docs, sanity, unit tests
 
 test: lint sanity package site $(PEBBLE) $(STEP_CA)  ## check, tarball, site, and the integration tests against the lab
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS)
+
+test-long: copy $(PEBBLE)  ## faults at random, with ten times the seeds of make test
+	@$(IN_COPY) FAULT_SEEDS=200 pytest -n 2 $(PYTEST_ARGS) tests/integration/test_acme_faults_random.py
 
 unit: copy $(PEBBLE) $(STEP_CA)  ## unit tests alone
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS) tests/unit

@@ -7,12 +7,18 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import typing as t
+from pathlib import Path
 
 import pytest
 
 if t.TYPE_CHECKING:  # imported in functions: pytest-ansible sets its import hooks only after it has loaded this file
+    from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import Keeper
     from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller
+    from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
+
+NUMBERS = itertools.count(1)
 
 
 @pytest.fixture
@@ -40,3 +46,24 @@ def controller(start: t.Callable[..., Controller]) -> Controller:
 def behind_proxy(start: t.Callable[..., Controller]) -> Controller:
     """The same with a FaultProxy before the CA; its rules must all have fired by the end of the test."""
     return start(faults=True)
+
+
+@pytest.fixture(scope="module")
+def shared_ca() -> t.Iterator[Lab]:
+    """One CA for all tests of a file. It refuses no nonce: rules count requests."""
+    from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import QUICK
+    from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
+
+    with Lab(hosts=(), pebble={**QUICK, "nonce_reject": 0}) as lab:
+        yield lab
+
+
+@pytest.fixture
+def keeper(shared_ca: Lab, tmp_path: Path) -> t.Iterator[Keeper]:
+    """A lineage for two names of its own at the shared CA; the rules of its proxy must all have fired by the end."""
+    from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import Keeper
+    from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
+
+    domain = f"k{next(NUMBERS)}.example.com"
+    with FaultProxy(shared_ca.pebble, tmp_path / "proxy") as proxy:
+        yield Keeper(shared_ca, proxy, tmp_path, f"*.{domain}", domain)

@@ -82,7 +82,7 @@ def test_a_run_that_fails_before_the_clean_up_leaves_it_to_the_next(lab: Lab) ->
 
 
 def test_by_steps_the_records_are_published_by_finalize(lab: Lab) -> None:
-    """After an approval, that is; order prints them and touches no zone. The path may be relative to where Ansible runs."""
+    """After an approval, that is; order prints them and touches no zone. The path may be relative."""
     order = lab.playbook("zerotrust.pomerium.order")
     assert order.rc == 0, order.output
     assert lab.zone_path.read_text() == ZONE + FOREIGN + "\n"
