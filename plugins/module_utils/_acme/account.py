@@ -189,11 +189,22 @@ def list_orders(session: Session, url: str) -> list[str]:
     page: str | None = url
     while page is not None and page not in pages:
         pages.append(page)
-        response = session.ask(page, doing="list the account's orders")
-        listed += response.json().get("orders") or []
+        response = session.ask(page, doing="list the account's orders", document=False)
+        listed += _order_urls(response)
         following = response.links.get("next", {}).get("url")
         page = urljoin(page, following) if following else None
     return list(dict.fromkeys(listed))
+
+
+def _order_urls(response: t.Any) -> list[str]:
+    """Read one page of the list; step-ca gives the array without the object around it."""
+    try:
+        document = response.json()
+    except ValueError:
+        document = None
+    if not isinstance(document, (dict, list)):
+        raise UserError("The CA's list of the account's orders is none", name=response.url, remedy="Run again.")
+    return (document.get("orders") if isinstance(document, dict) else document) or []
 
 
 def require_account(session: Session) -> str:

@@ -14,6 +14,7 @@ import typing as t
 
 from .._errors import BadInput, UserError
 from .._pki.chain import iso
+from .account import list_orders
 from .memory import Remembered, utc_now
 from .order import OPEN, Placed, Wish, read_authorizations
 from .problems import AcmeProblem
@@ -133,8 +134,7 @@ def find_order(session: Session, wish: Wish) -> Order | None:
     account = session.ask(session.account_uri or "", doing="show the account").json()
     if not account.get("orders"):
         return None
-    listed = session.ask(account["orders"], doing="list the account's orders").json().get("orders") or []
-    for url in reversed(listed[-MOST_ORDERS_READ:]):
+    for url in reversed(list_orders(session, account["orders"])[-MOST_ORDERS_READ:]):
         order = read_order(session, url)
         if order.status in OPEN and set(order.identifiers) == set(wish.names):
             return order
