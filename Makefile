@@ -95,7 +95,7 @@ $(PEBBLE):
 
 step-ca: $(STEP_CA)  ## build the CA step-ca
 
-$(STEP_CA): $(wildcard tests/lab/step_ca_server/*)
+$(STEP_CA): $(wildcard tests/lab/step_ca_server/*) | $(PEBBLE)  # one after the other: they may share PyPI's Go
 	@bash tests/tools/install_step_ca.sh
 
 copy: $(VENV)
