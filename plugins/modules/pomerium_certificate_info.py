@@ -61,7 +61,7 @@ configured:
       type: list
       elements: str
       sample: []
-    keys:
+    settings:
       description: The three settings; null where one is not set.
       returned: success
       type: dict

@@ -55,7 +55,7 @@ def _configured(look: Look, host: Host, names: t.Sequence[str]) -> tuple[dict[st
         "path": look.config.path,
         "state": look.config.state,
         "found_instead": list(look.config.others),
-        "keys": dict.fromkeys(KEYS),
+        "settings": dict.fromkeys(KEYS),
     }
     environment = [f"environment {name}" for name in sorted(look.environment) if name in ("CERTIFICATE", "AUTOCERT")]
     if look.config.state != "file":
@@ -63,7 +63,7 @@ def _configured(look: Look, host: Host, names: t.Sequence[str]) -> tuple[dict[st
     record = look.record or {}
     if record.get("config_path") == look.config.path and record.get("config_sha256") == look.config.sha256:
         keys = record.get("keys")
-        answer["keys"] = {key: keys.get(key) for key in KEYS} if isinstance(keys, dict) else answer["keys"]
+        answer["settings"] = {key: keys.get(key) for key in KEYS} if isinstance(keys, dict) else answer["settings"]
         return answer, environment, None  # what was in the way then was taken out, or the record would not be there
     data, _digest, paths = host.read(config_path=look.config.path)
     try:
@@ -76,7 +76,7 @@ def _configured(look: Look, host: Host, names: t.Sequence[str]) -> tuple[dict[st
         host.warnings.append(str(error))
         answer["state"] = "other"
         return answer, environment, None
-    answer["keys"] = config.keys
+    answer["settings"] = config.keys
     return answer, [*environment, *(shadow.where for shadow in shadows)], config.address
 
 

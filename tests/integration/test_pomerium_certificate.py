@@ -196,5 +196,5 @@ def test_info_says_what_is_configured_installed_and_served(site: Site) -> None:
     assert result["changed"] is False
     assert result["installed"]["serial"] == f"{issued.certificate.serial_number:x}"
     assert result["served"]["is_ours"] is True
-    assert result["configured"]["keys"]["certificate_file"] == str(site.current / "fullchain.pem")
+    assert result["configured"]["settings"]["certificate_file"] == str(site.current / "fullchain.pem")
     assert result["runtime"]["pid"] == site.host.pid

@@ -339,13 +339,13 @@ def test_a_host_whose_python_is_too_old_is_told_so(site: t.Any, bundle: t.Any) -
 def test_info_describes_a_host_before_and_after(site: t.Any, bundle: t.Any) -> None:
     before = site.info()
     assert (before["installed"], before["served"]["is_ours"], before["not_after"]) == (None, False, None)
-    assert before["configured"]["keys"] == dict.fromkeys(KEYS)
+    assert before["configured"]["settings"] == dict.fromkeys(KEYS)
     assert before["runtime"]["state"] == "running"
     one = bundle()
     site.install(one)
     after = site.info()
     assert site.action.steps == ["look"]
-    assert after["configured"]["keys"] == our_keys(site)
+    assert after["configured"]["settings"] == our_keys(site)
     assert (after["served"]["is_ours"], after["shadowing"]) == (True, [])
     assert after["installed"]["fingerprint_sha256"] == one.sha256
     assert set(before) == set(after)
