@@ -78,7 +78,7 @@ def choose_config_path(given: str | None, process: Process) -> str:
 def run_command(*command: str, within: float = 10.0) -> tuple[int, str]:
     """Run a command of the system; a missing one or one that hangs is a failure like any other."""
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function  # no AnsibleModule in this layer
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
