@@ -59,7 +59,7 @@ def needed(lab: Lab, module: str) -> dict[str, t.Any]:
     if name.startswith("pomerium"):
         return {"config_path": "{{ pomerium_config_path }}", "directory": "{{ pomerium_directory }}"}
     options: dict[str, t.Any] = {"ca_path": str(lab.pebble.ca_path)}
-    if not name.startswith("acme_account"):
+    if name in ("acme_order", "acme_finalize", "acme_certificate"):
         options.update(resolvers=[lab.dns.resolver], verify_dns="recursive")
     return options
 
@@ -114,6 +114,7 @@ def test_the_examples_of_the_modules_run(lab: Lab) -> None:
     order = run(lab, example("acme_order"))
     lab.paste(order.record_lines)
     run(lab, example("acme_finalize"))
+    run(lab, example("acme_revoke"))
     lab.paste(run(lab, example("acme_certificate")).record_lines)
     run(lab, example("acme_certificate"))
     install = example("pomerium_certificate")
