@@ -14,7 +14,7 @@ export CGO_ENABLED=0 GOFLAGS="-trimpath -buildvcs=false -tags=nobadger,nomysql,n
 mkdir -p .cache/bin
 
 fetch() {
-    go -C "$sources" list -deps . >"$log" 2>&1 || { tail -n 5 "$log" >&2 && return 1; }
+    go -C "$sources" list -deps . >/dev/null 2>"$log" || { tail -n 5 "$log" >&2 && return 1; }
 }
 
 with_go step-ca fetch || {
