@@ -33,17 +33,27 @@ def complete_from_file(
     if option not in params:
         return params
     canonical = {alias: name for name, one in options.items() for alias in (name, *one.get("aliases", ()))}
-    found = {}
-    for key, value in _read(option, str(params[option])).items():
-        if key not in canonical:
-            remedy = f"Its keys are options: {', '.join(options)}."
-            raise BadInput(option, params[option], f"it has an unknown key {key!r}", remedy=remedy)
-        is_structured = options[canonical[key]]["type"] == "str" and isinstance(value, (dict, list))
-        found[canonical[key]] = json.dumps(value) if is_structured else value
+    document = _read(option, str(params[option]))
+    _check_keys(document, option, params[option], known=canonical)
+    found = {canonical[key]: value for key, value in document.items()}
+    for name, value in found.items():
+        if isinstance(value, dict) and "options" in options[name]:
+            _check_keys(value, option, params[option], known=options[name]["options"], within=f" in {name}")
     given = {canonical.get(key, key) for key in params}
     beaten = given.union(*(group for group in exclusive if given.intersection(group)))
     added = {key: value for key, value in without_empty(found, options).items() if key not in beaten}
     return {**params, **added}
+
+
+def _check_keys(
+    document: dict[str, t.Any], option: str, path: object, *, known: t.Collection[str], within: str = ""
+) -> None:
+    """Refuse unknown keys here: AnsibleModule would show what stands there, since only what it knows can be masked."""
+    for key in document:
+        if key not in known:
+            raise BadInput(
+                option, path, f"it has an unknown key {key!r}{within}", remedy=f"There may be: {', '.join(known)}."
+            )
 
 
 def _read(option: str, path: str) -> dict[str, t.Any]:

@@ -17,8 +17,9 @@ import sys
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.common.validation import check_type_dict
 
-from ._errors import UserError
+from ._errors import BadInput, UserError
 from ._given import without_empty
 
 Work = t.Callable[..., t.Dict[str, t.Any]]
@@ -47,13 +48,29 @@ class _Module(AnsibleModule):
     def _load_params(self) -> None:
         super()._load_params()  # type: ignore[no-untyped-call]
         self.params = without_empty(self.params, self.argument_spec)
-        if self._complete is None:
-            return
         try:
-            self.params = self._complete(self.params)
+            if self._complete is not None:
+                self.params = self._complete(self.params)
+            _check_structure(self.params, self.argument_spec)
         except UserError as error:
             # What is secret is only known after validation: so not one option is shown.
             self.fail_json(msg=str(error), invocation={}, **error.facts)
+
+
+def _check_structure(params: Params, spec: dict[str, t.Any]) -> None:
+    """Refuse what is no dictionary where one with typed sub-options is meant.
+
+    AnsibleModule ends with a traceback there, and all options are shown, before it has learned which are secret.
+    """
+    for name in set(spec).intersection(params):
+        options, value = spec[name].get("options"), params[name]
+        for one in (value if isinstance(value, list) else [value]) if options else ():
+            try:
+                given = check_type_dict(one)
+            except (TypeError, ValueError):
+                why = "is not a dictionary"
+                raise BadInput(name, None, why, remedy=f"Give a dictionary of {', '.join(options)}.") from None
+            _check_structure(given, options)
 
 
 def run(

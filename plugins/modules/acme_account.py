@@ -46,7 +46,8 @@ options:
   contact:
     description:
       - Addresses for the CA to write to, as URLs (V(mailto:ops@example.com)).
-      - Let's Encrypt neither keeps nor uses them; where a CA shows none, they are not compared.
+      - Let's Encrypt neither keeps nor uses them. A CA that shows none of an account is told them at every run, and
+        something has changed where it shows them then; check mode expects that it will not.
     type: list
     elements: str
   allow_creation:

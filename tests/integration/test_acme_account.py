@@ -2,18 +2,30 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""acme_account and acme_account_info: an account is opened once, for one key, and looking opens none."""
+"""acme_account and acme_account_info: an account is opened once, for one key, and looking opens none.
+
+The other states are in test_acme_account_key.py, account_file in test_acme_account_file.py.
+"""
 
 from __future__ import annotations
 
+import base64
 import typing as t
 
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller, made, tree
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import key_pem, new_key
-from cryptography.hazmat.primitives import serialization
 
-EAB = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
+EAB = {
+    "kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W",
+    "kid-2": base64.urlsafe_b64encode(bytes(range(190, 254))).decode().rstrip("="),
+}
 MAILTO = ["mailto:ops@example.com", "mailto:dev@example.com"]
+
+
+def in_four_ways(**options: t.Any) -> list[tuple[str, dict[str, t.Any]]]:
+    """Predict it, do it, predict it again, do it again."""
+    would, does = ("acme_account", {**options, "check": True}), ("acme_account", options)
+    return [would, does, would, does]
 
 
 def test_an_account_is_opened_once_and_its_key_is_made_for_us_alone(controller: Controller) -> None:
@@ -38,52 +50,106 @@ def test_an_account_is_opened_once_and_its_key_is_made_for_us_alone(controller: 
     assert made(controller.lab)["accounts"] == 1
 
 
+def test_present_changed_and_absent_each_predicted_done_once_and_seen_in_the_diff(controller: Controller) -> None:
+    """Nine of the twelve cases; those of changed_key are with the keys."""
+    done = controller.run_all(
+        [
+            *in_four_ways(contact=MAILTO),
+            *in_four_ways(contact=MAILTO[:1]),
+            *in_four_ways(state="absent"),
+            ("acme_account_info", {}),
+            ("acme_account", {}),
+        ],
+        "--diff",
+    )
+    present, changed, absent = done[:4], done[4:8], done[8:12]
+    assert [[one.ok["changed"] for one in four] for four in (present, changed, absent)] == [
+        [True, True, False, False]
+    ] * 3
+    assert [one["created"] for one in done[:12]] == [True, True] + [False] * 10
+    assert (present[0]["account_uri"], present[0]["account"]) == (None, None)
+    assert len({one["account_uri"] for one in done[1:10]}) == 1 and present[1]["account_uri"]
+
+    valid = {"status": "valid", "contact": MAILTO, "key_type": "ec-256"}
+    thumbprint = present[1]["diff"]["after"].pop("key_thumbprint")
+    assert present[0]["diff"] == present[1]["diff"] == {"before": {}, "after": valid}, "a key that is not made yet"
+    valid["key_thumbprint"] = thumbprint
+    fewer = {**valid, "contact": MAILTO[:1]}
+    assert changed[0]["diff"] == changed[1]["diff"] == {"before": valid, "after": fewer}
+    assert absent[0]["diff"] == absent[1]["diff"] == {"before": fewer, "after": {**fewer, "status": "deactivated"}}
+    for same in (*present[2:], *changed[2:], *absent[2:]):
+        assert same["diff"]["before"] == same["diff"]["after"]
+
+    info, refused = done[12:]
+    assert (absent[1]["account"]["status"], absent[0]["account"]["status"]) == ("deactivated", "valid")
+    assert (info.ok["exists"], info["account"]["status"], info["account_uri"]) == (False, "deactivated", None)
+    assert refused.error == "The account is deactivated. Use another account key; it cannot be revived."
+    assert made(controller.lab)["accounts"] == 1
+
+
+def test_an_account_that_the_ca_does_not_know_is_absent_already_and_one_without_key_is_an_error(
+    controller: Controller,
+) -> None:
+    path = controller.home / "unknown.pem"
+    path.write_bytes(key_pem(new_key("ec-256")))
+    unknown, would, no_key = controller.run_all(
+        [
+            ("acme_account", {"state": "absent", "account_key_path": str(path)}),
+            ("acme_account", {"state": "absent", "account_key_path": str(path), "check": True}),
+            ("acme_account", {"state": "absent"}),
+        ]
+    )
+    assert not unknown.ok["changed"] and not would.ok["changed"]
+    assert (unknown["account_uri"], unknown["account"]) == (None, None)
+    assert f"account_key_path '{controller.lab.account_key_path}': there is no account key" in no_key.error
+    assert made(controller.lab)["accounts"] == 0
+
+
 def test_contacts_are_updated_only_where_they_differ(controller: Controller) -> None:
-    """R43 among it: check mode says that they would be, and updates none."""
-    opened, same, would, turned, changed, dropped = controller.run_all(
+    opened, same, turned, dropped = controller.run_all(
         [
             ("acme_account", {"contact": MAILTO}),
             ("acme_account", {}),
-            ("acme_account", {"contact": MAILTO[:1], "check": True}),
             ("acme_account", {"contact": MAILTO[::-1]}),
-            ("acme_account", {"contact": MAILTO[:1]}),
             ("acme_account", {"contact": []}),
         ]
     )
     assert opened.ok["account"]["contact"] == MAILTO
-    assert not same.ok["changed"] and would.ok["changed"] and not turned.ok["changed"]
+    assert not same.ok["changed"] and not turned.ok["changed"]
     assert turned["account"]["contact"] == MAILTO
-    assert changed.ok["changed"] and changed["account"]["contact"] == MAILTO[:1]
     assert dropped.ok["changed"] and dropped["account"]["contact"] == []
 
 
-def test_account_keys_of_every_kind_are_taken_from_file_or_text(controller: Controller) -> None:
-    passphrase = "correct horse"
-    sealed = new_key("ec-384").private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(passphrase.encode()),
-    )
-    text = key_pem(new_key("rsa-2048")).decode()
-    controller.lab.account_key_path.write_bytes(sealed)
-    by_file, by_text, again = controller.run_all(
+def test_r34_external_account_binding_is_needed_once_in_every_form(start: t.Callable[..., Controller]) -> None:
+    """HS256, 384, 512; base64url or base64, padded or not. Where it is missing, that is said before a key is made."""
+    controller = start(pebble={"eab_keys": EAB, "eab_required": True})
+    text = base64.b64encode(base64.urlsafe_b64decode(EAB["kid-2"] + "==")).decode()
+    assert text.endswith("==") and {"+", "/"} & set(text), "base64 that is not base64url"
+    bindings = [
+        {"kid": "kid-1", "key": EAB["kid-1"]},
+        {"kid": "kid-1", "key": EAB["kid-1"], "alg": "HS384"},
+        {"kid": "kid-2", "key": EAB["kid-2"], "alg": "HS512"},
+        {"kid": "kid-2", "key": f"{EAB['kid-2']}==", "alg": "HS512"},
+        {"kid": "kid-2", "key": text, "alg": "HS512"},
+    ]
+    paths = [str(controller.home / f"account-{number}.pem") for number in range(len(bindings))]
+    bound = [{"account_key_path": p, "external_account_binding": b} for p, b in zip(paths, bindings)]
+    missing, *opened = controller.run_all([("acme_account", {}), *(("acme_account", options) for options in bound)])
+    assert "external_account_binding" in missing.error and "kid and key" in missing.error
+    assert not controller.lab.account_key_path.exists()
+    assert [done.ok["created"] for done in opened] == [True] * 5
+
+    spent = {"kid": "kid-9", "key": "AAAA"}
+    again = controller.run_all(
         [
-            ("acme_account", {"account_key_passphrase": passphrase}),
-            ("acme_account", {"account_key_path": None, "account_key_content": text}),
-            ("acme_account_info", {"account_key_passphrase": passphrase}),
+            ("acme_account", {"account_key_path": paths[0]}),
+            ("acme_account", {"account_key_path": paths[1], "external_account_binding": spent, "contact": MAILTO}),
+            ("acme_account", {"external_account_binding": spent}),
         ]
     )
-    assert by_file.ok["created"] and by_text.ok["created"]
-    assert again.ok["account_uri"] == by_file["account_uri"] != by_text["account_uri"]
-    assert controller.lab.account_key_path.read_bytes() == sealed
-
-
-def test_r34_external_account_binding_is_needed_once(start: t.Callable[..., Controller]) -> None:
-    controller = start(pebble={"eab_keys": EAB, "eab_required": True})
-    binding = {"kid": "kid-1", "key": EAB["kid-1"]}
-    opened, again = controller.run_all([("acme_account", {"external_account_binding": binding}), ("acme_account", {})])
-    assert opened.ok["created"] and not again.ok["changed"]
-    assert made(controller.lab)["accounts"] == 1
+    assert [done.ok["changed"] for done in again[:2]] == [False, True], "found without binding, updated at its URL"
+    assert "unauthorized" in again[2].error and "Check kid, key and alg of external_account_binding" in again[2].error
+    assert made(controller.lab)["accounts"] == 5
 
 
 def test_without_allow_creation_a_missing_account_is_an_error_and_nothing_is_written(controller: Controller) -> None:
@@ -142,3 +208,28 @@ def test_r33_an_account_that_the_ca_has_forgotten_is_said_and_may_be_opened_anew
     )
     assert (gone.ok["exists"], gone_by_url.ok["exists"]) == (False, False)
     assert opened.ok["created"]
+
+
+def test_r33_an_account_url_that_the_ca_has_forgotten_is_an_error_and_opens_no_other(controller: Controller) -> None:
+    uri = controller.run("acme_account").ok["account_uri"]
+    controller.lab.pebble.restart()
+    forgotten, opened = controller.run_all([("acme_account", {"account_uri": uri}), ("acme_account", {})])
+    assert "The CA does not know the account" in forgotten.error and uri in forgotten.error
+    assert "leave it out" in forgotten.error
+    assert opened.ok["created"] and opened["account_uri"] != uri
+
+
+def test_the_account_s_orders_are_told_as_urls_or_whole_over_all_pages(controller: Controller) -> None:
+    """Pebble gives three on a page."""
+    names = [f"host-{number}.example.com" for number in range(7)]
+    controller.run_all(
+        [("acme_account", {}), *(("acme_order", {"identifiers": [name], "state_path": None}) for name in names)]
+    )
+    none, urls, whole = controller.run_all(
+        [("acme_account_info", {"retrieve_orders": kind}) for kind in ("ignore", "url_list", "object_list")]
+    )
+    assert (none.ok["order_uris"], none["orders"], urls.ok["orders"]) == ([], [], [])
+    assert len(set(urls["order_uris"])) == 7 and whole.ok["order_uris"] == urls["order_uris"]
+    found = [order["identifiers"][0]["value"] for order in whole["orders"]]
+    assert sorted(found) == names
+    assert {order["status"] for order in whole["orders"]} == {"pending"}

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import threading
 import typing as t
 from pathlib import Path
 
+import josepy
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller, Done, made, tree
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import key_pem, new_key
 from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import key_forms
@@ -139,6 +141,63 @@ def test_r45_keys_given_as_options_are_nowhere_in_what_is_printed_or_returned(
     assert len(hidden) == 14
     assert seen(hidden, everything([*first, *second])) == []
     assert seen(hidden, controller.state_path.read_text()) == []
+
+
+def account_files(home: Path, account: str, other: str, jwk: dict[str, str]) -> dict[str, dict[str, t.Any]]:
+    """Options that name a file with these keys in it, by what it is: the first two are good, the others are not."""
+    binding = {"kid": "kid-1", "key": EAB["kid-1"]}
+    common = {"external_account_binding": binding, "account_key_passphrase": PASSPHRASE}
+    by_key, by_jwk = {**common, "account_key_content": account}, {**common, "account_key_content": jwk}
+    contents: dict[str, t.Any] = {
+        "good": by_key,
+        "jwk": by_jwk,
+        "symmetric": {**by_jwk, "account_key_content": {**jwk, "kty": "oct"}},
+        "damaged": {**by_jwk, "account_key_content": {**jwk, "x": jwk["d"]}},
+        "unknown": {**common, "account_key": account},
+        "hmac": {**by_key, "external_account_binding": {"kid": "kid-1", "hmac": EAB["kid-1"]}},
+        "mistyped": {**by_key, "external_account_binding": EAB["kid-1"]},
+        "half": {**common, "account_key_content": other, "external_account_binding": {"key": EAB["kid-1"]}},
+        "cut": json.dumps(by_key)[:-1],
+    }
+    named: dict[str, dict[str, t.Any]] = {}
+    for name, content in contents.items():
+        path = home / f"{name}.json"
+        path.touch(mode=0o600)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        named[name] = {"account_key_path": None, "account_file": str(path)}
+    return named
+
+
+def test_r45_what_stands_in_an_account_file_is_nowhere_in_what_is_printed_or_returned(
+    start: t.Callable[..., Controller],
+) -> None:
+    """Keys as PEM and JWK, passphrase, EAB key; also where a task fails, and where its file is broken or mistyped."""
+    controller = start(pebble={"eab_keys": EAB, "eab_required": True})
+    home = controller.home
+    account, new, jwk = home / "account-text.pem", home / "new-text.pem", home / "jwk-text.pem"
+    for path in (account, new, jwk):
+        path.write_bytes(key_pem(new_key("ec-256")))
+    by = account_files(home, account.read_text(), new.read_text(), josepy.JWK.load(jwk.read_bytes()).to_json())
+    roll = {**by["good"], "state": "changed_key", "new_account_key_passphrase": PASSPHRASE}
+    done = controller.run_all(
+        [
+            ("acme_account", by["good"]),
+            ("acme_account", {**by["jwk"], "check": True}),
+            ("acme_account", by["jwk"]),
+            ("acme_order", by["good"]),
+            ("acme_account", {**roll, "new_account_key_content": new.read_text(), "check": True}),
+            ("acme_account", {**roll, "new_account_key_content": new.read_text()}),
+            ("acme_account", {**by["jwk"], "state": "absent"}),
+            ("acme_account", {**roll, "new_account_key_content": jwk.read_text()}),
+            *(("acme_account", options) for options in list(by.values())[2:]),
+        ],
+        *LOUD,
+    )
+    assert [bool(one.values["failed"]) for one in done] == [False] * 7 + [True] * 8
+    assert all(one.error for one in done[7:]), "no traceback"
+    hidden = secrets(controller, account, new, jwk)
+    assert len(hidden) == 20
+    assert seen(hidden, everything(done)) == []
 
 
 def test_r45_keys_that_we_make_are_never_printed_an_argument_or_readable_by_others(controller: Controller) -> None:

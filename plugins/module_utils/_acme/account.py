@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Account:
-    """An account as the CA shows it; `contact` is None where the CA keeps none (Let's Encrypt).
+    """An account as the CA shows it; `contact` is None where it shows none, or keeps none (Let's Encrypt).
 
     `uri` is empty where the CA only says that the key's account is deactivated. `is_new`: made by this request.
     """
@@ -47,7 +47,7 @@ def _read(response: t.Any, uri: str) -> Account:
     return Account(
         uri=uri,
         status=document.get("status", "valid"),
-        contact=tuple(contact) if contact else None,
+        contact=tuple(contact or ()) if "contact" in document else None,
         orders_url=document.get("orders"),
         is_new=response.status_code == 201,
     )

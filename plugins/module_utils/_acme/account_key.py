@@ -9,7 +9,6 @@ Importing this file costs nothing of `cryptography` or `josepy`. Private to this
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import typing as t
@@ -116,14 +115,11 @@ def load_jwk(text: bytes) -> keys.PrivateKey:
 
 
 def _json_object(text: bytes) -> dict[str, t.Any] | None:
-    """Read JSON, or what core < 2.19 makes of JSON that comes out of a template: a dictionary as Python writes it."""
-    for read in (json.loads, ast.literal_eval):
-        try:
-            document = read(text.decode().strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-        return document if isinstance(document, dict) else None
-    return None
+    try:
+        document = json.loads(text.decode())
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def _private_key(document: dict[str, t.Any]) -> keys.PrivateKey | None:

@@ -42,7 +42,6 @@ def converge_account(params: dict[str, t.Any], *, check: bool, warn: Warn) -> Re
 
 def _be_present(params: t.Mapping[str, t.Any], access: Access, check: bool) -> Returns:
     """Make the account (and its key) be there, with these contacts."""
-    contact = params.get("contact")
     session = open_session(access, may_create_key=params["allow_creation"] and access.account_uri is None)
     try:
         known = None if session.key_is_new else _find(session, access)
@@ -53,12 +52,15 @@ def _be_present(params: t.Mapping[str, t.Any], access: Access, check: bool) -> R
         return _create(session, access, params, check, is_sure=False)
     if known is None:
         return _create(session, access, params, check)
-    account = known
-    changed = contact is not None and known.contact is not None and set(contact) != set(known.contact)
-    if changed and not check:
-        account = update_contact(session, known, contact or ())
-    after = {**_facts(account, session), **({"contact": list(contact or ())} if changed else {})}
-    return _returns(account, session, changed=changed, before=_facts(known, session), after=after)
+    account, wanted = known, params.get("contact")
+    differs = wanted is not None and set(wanted) != set(known.contact or ())
+    if differs and not check:
+        account = update_contact(session, known, wanted or ())
+    before, after = _facts(known, session), _facts(account, session)
+    if differs and check and known.contact is not None:
+        after["contact"] = list(wanted or ())
+    # Where the CA shows no contacts, only its answer tells whether it keeps any (Let's Encrypt does not).
+    return _returns(account, session, changed=before != after, before=before, after=after)
 
 
 def _find(session: Session, access: Access) -> Account | None:

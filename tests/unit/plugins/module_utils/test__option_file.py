@@ -90,8 +90,9 @@ def test_a_path_may_begin_at_home(path: Path, monkeypatch: pytest.MonkeyPatch) -
         (SECRET, "is not JSON .line 1, column 1"),
         (f'["{SECRET}"]', "holds no JSON object"),
         (f'"{SECRET}"', "holds no JSON object"),
-        ({"key_contents": SECRET}, "unknown key 'key_contents'.*url, key_path, key_content"),
+        ({"key_contents": SECRET}, "unknown key 'key_contents'.*url, key_path, key_src, key_content"),
         ({"file": SECRET}, "unknown key 'file'"),
+        ({"binding": {"kid": "1", "hmac": SECRET}}, "unknown key 'hmac' in binding. There may be: kid, key"),
     ],
 )
 def test_a_file_that_is_of_no_use_is_named_with_its_key_and_never_quoted(path: Path, content: t.Any, why: str) -> None:

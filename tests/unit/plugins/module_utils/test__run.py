@@ -25,7 +25,14 @@ SPEC = {{
     "text": {{"type": "str", "aliases": ["words"]}},
     "texts": {{"type": "list", "elements": "str"}},
     "size": {{"type": "int", "default": 3}},
-    "typed": {{"type": "dict", "options": {{"a": {{"type": "str"}}, "b": {{"type": "str", "default": "B"}}}}}},
+    "typed": {{
+        "type": "dict",
+        "options": {{
+            "a": {{"type": "str"}},
+            "b": {{"type": "str", "default": "B"}},
+            "more": {{"type": "dict", "options": {{"c": {{"type": "str", "no_log": True}}}}}},
+        }},
+    }},
     "free": {{"type": "dict"}},
     "fail": {{"type": "str"}},
     "secret": {{"type": "str", "no_log": True}},
@@ -109,13 +116,25 @@ def test_an_empty_alias_counts_as_not_given(tiny: Path) -> None:
 def test_empty_typed_sub_options_count_as_not_given_and_free_dictionaries_are_left_alone(tiny: Path) -> None:
     result = run(tiny, typed={"a": "", "b": ""}, free={"a": "", "b": None}).result
     assert result["given"] == {"size": 3, "free": {"a": "", "b": None}}
-    assert run(tiny, typed={"a": "x", "b": ""}).result["given"]["typed"] == {"a": "x", "b": "B"}
+    assert run(tiny, typed={"a": "x", "b": ""}).result["given"]["typed"] == {"a": "x", "b": "B", "more": None}
 
 
 def test_a_number_is_taken_where_text_is_meant(tiny: Path) -> None:
     """Core >= 2.19 re-types what AWX passes."""
     result = run(tiny, text=12, texts=[5, "x", True], typed={"a": 7}).result
-    assert result["given"] == {"text": "12", "texts": ["5", "x", "True"], "size": 3, "typed": {"a": "7", "b": "B"}}
+    assert result["given"] == {
+        "text": "12",
+        "texts": ["5", "x", "True"],
+        "size": 3,
+        "typed": {"a": "7", "b": "B", "more": None},
+    }
+
+
+def test_a_dictionary_where_text_is_meant_is_its_json_and_masked_as_a_whole(tiny: Path) -> None:
+    """Core < 2.19 makes one of JSON that comes out of a template; a JWK's "EC" would be masked wherever it stands."""
+    assert run(tiny, text={"kty": "EC"}).result["given"]["text"] == '{"kty": "EC"}'
+    ran = run(tiny, secret={"kty": "EC", "d": "hidden"}, text="a SECRET")
+    assert ran.result["given"]["text"] == "a SECRET" and "hidden" not in ran.printed
 
 
 def test_check_mode_and_warnings_reach_the_work_and_come_back(tiny: Path) -> None:
@@ -149,6 +168,16 @@ def test_where_they_cannot_be_read_that_is_said_without_showing_an_option(tiny: 
     ran = run(tiny, file="broken", secret="hidden in the task", nonsense=1)
     assert (ran.result["msg"], ran.result["where"]) == ("The file is broken. Mend it.", 1)
     assert "hidden in the task" not in ran.printed and "Traceback" not in ran.printed
+
+
+@pytest.mark.parametrize("given", ["hidden in the task", 5, ["hidden in the task"]])
+def test_what_is_no_dictionary_where_one_is_meant_is_said_without_showing_an_option(tiny: Path, given: t.Any) -> None:
+    """AnsibleModule ends with a traceback there, and shows all options unmasked."""
+    ran = run(tiny, typed={"more": given}, secret="hidden in the task")
+    assert ran.result["msg"] == "more: is not a dictionary. Give a dictionary of c."
+    assert "hidden" not in ran.printed and "Traceback" not in ran.printed
+    ran = run(tiny, typed={"more": "c=hidden"})
+    assert ran.result["given"]["typed"]["more"]["c"].startswith("VALUE_SPECIFIED") and "hidden" not in ran.printed
 
 
 def test_a_bug_of_ours_keeps_its_traceback(tiny: Path) -> None:

@@ -15,7 +15,6 @@ from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.account i
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.options import access_from
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.session import (
     Session,
-    load_account_key,
     open_session,
     trust_anchors,
 )
@@ -60,21 +59,6 @@ def test_roots_are_taken_from_file_or_text(options: dict[str, t.Any]) -> None:
     assert len(trust_anchors(access_from(options))) == 1
     assert len(trust_anchors(access_from({**options, "ca_path": None, "ca_content": text}))) == 1
     assert trust_anchors(access_from({**options, "ca_path": None})) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "why"), [(None, "there is no account key"), (b"", "is not a PEM private key"), ("dir", "cannot be read")]
-)
-def test_an_account_key_that_cannot_be_used_is_named_with_its_option(
-    options: dict[str, t.Any], tmp_path: Path, text: t.Any, why: str
-) -> None:
-    path = tmp_path / "other.pem"
-    if text == "dir":
-        path.mkdir()
-    elif text is not None:
-        path.write_bytes(text)
-    with pytest.raises(BadInput, match=f"account_key_path '{path}': .*{why}"):
-        load_account_key(access_from({**options, "account_key_path": str(path)}))
 
 
 @pytest.mark.parametrize("url", ["http://ca.example/directory", "ca.example", "ftp://x"])
