@@ -95,7 +95,7 @@ EXAMPLES = r"""
 - name: Open an account at a CA that wants external account binding
   zerotrust.pomerium.acme_account:
     acme_directory: https://acme.example.com/directory
-    account_key_path: /srv/acme/account.pem
+    account_key_path: /srv/acme/other.pem
     external_account_binding:
       kid: "{{ eab_kid }}"
       key: "{{ eab_key }}"
@@ -103,16 +103,16 @@ EXAMPLES = r"""
   delegate_to: localhost
   run_once: true
 
-- name: Give the account another key
+- name: Give that account another key
   zerotrust.pomerium.acme_account:
-    acme_directory: https://acme-staging-v02.api.letsencrypt.org/directory
-    account_key_path: /srv/acme/account.pem
-    new_account_key_path: /srv/acme/account-2027.pem
+    acme_directory: https://acme.example.com/directory
+    account_key_path: /srv/acme/other.pem
+    new_account_key_path: /srv/acme/other-2027.pem
     state: changed_key
   delegate_to: localhost
   run_once: true
 
-- name: Deactivate an account whose settings an AWX credential wrote to a file
+- name: Deactivate an account whose options an AWX credential has written to a file
   zerotrust.pomerium.acme_account:
     account_file: "{{ certificate_account_file }}"
     state: absent

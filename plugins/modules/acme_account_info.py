@@ -47,7 +47,7 @@ EXAMPLES = r"""
 
 - name: Which orders does it have?
   zerotrust.pomerium.acme_account_info:
-    acme_directory: https://acme.example.com/directory
+    acme_directory: https://acme-staging-v02.api.letsencrypt.org/directory
     account_key_path: /srv/acme/account.pem
     retrieve_orders: object_list
   delegate_to: localhost

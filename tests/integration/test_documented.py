@@ -4,13 +4,14 @@
 
 """What the documentation shows does what it says: the plays of README and guides, and the modules' EXAMPLES, run.
 
-They are run against the lab as they stand, but for the places: the staging directory is the lab's, /srv/acme a
-directory of the test, and what the lab needs beyond (its CA, its resolver, a host's own paths) is added to the tasks.
-Not run are the examples of pomerium_certificate that name an address or files of somebody's own.
+They are run as they stand, but for the places: the directories are the lab's, /srv/acme a directory of the test,
+and what the lab needs beyond (its CA, its resolver, a host's own paths) is added to the tasks. Not run are the examples
+of pomerium_certificate that name an address or files of somebody's own.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import typing as t
 from pathlib import Path
@@ -27,19 +28,29 @@ from ansible_collections.zerotrust.pomerium.tests.unit.test_examples import (
 
 MODULES = Path(__file__).parents[2] / "plugins" / "modules"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
+OTHER = "https://acme.example.com/directory"
+EAB = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
 NAMES = "*.corp.example.com"
 
 
 @pytest.fixture
 def lab() -> t.Iterator[Lab]:
-    with Lab() as started:
-        (started.directory / "srv").mkdir()
+    with Lab(pebble={"eab_keys": EAB}) as started:
+        credential = started.directory / "srv" / "credential.json"
+        credential.parent.mkdir()
+        account = {"acme_directory": started.directory_url, "account_key_path": f"{credential.parent}/other-2027.pem"}
+        credential.write_text(json.dumps(account))
+        started.write_vars(eab_kid="kid-1", eab_key=EAB["kid-1"], certificate_account_file=str(credential))
         yield started
 
 
 def adapt(lab: Lab, text: str) -> list[dict[str, t.Any]]:
     """Read plays, or tasks (which become one play), with the lab's places."""
-    text = text.replace(STAGING, lab.directory_url).replace("/srv/acme", str(lab.directory / "srv"))
+    text = (
+        text.replace(STAGING, lab.directory_url)
+        .replace(OTHER, lab.directory_url)
+        .replace("/srv/acme", str(lab.directory / "srv"))
+    )
     text = text.replace("/srv/certificates", str(lab.directory / "srv" / "store"))
     found = yaml.safe_load(text)
     plays = found if "hosts" in found[0] else [{"hosts": "pomerium", "gather_facts": False, "tasks": found}]

@@ -87,10 +87,16 @@ def find_action(task: Tree) -> str:
     return actions[0]
 
 
+def is_here(action: str) -> bool:
+    """Tell whether a module is ours or Ansible's; those of other collections are not installed for the tests."""
+    return action.startswith((f"{COLLECTION}.", "ansible.builtin."))
+
+
 @pytest.fixture(scope="session")
 def documented() -> dict[str, Tree]:
     """Return the options of every module that an example calls, by full name, doc fragments merged in."""
     called = {find_action(task) for text in SOURCES.values() for task in walk_tasks(yaml.safe_load(text))}
+    called = {action for action in called if is_here(action)}
     called |= {f"{COLLECTION}.{path.stem}" for path in MODULES}
     command = [str(Path(sys.executable).parent / "ansible-doc"), "--json", "--type", "module", *sorted(called)]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
@@ -131,7 +137,7 @@ def test_tasks_have_only_options_that_exist(source: str, documented: dict[str, T
     wrong: list[str] = []
     for task in walk_tasks(yaml.safe_load(SOURCES[source])):
         action, given = find_action(task), read_options(task)
-        if isinstance(given, dict) and "free_form" not in documented[action]:
+        if is_here(action) and isinstance(given, dict) and "free_form" not in documented[action]:
             wrong += check_options(given, documented[action], f"{task.get('name')}: {action}")
     assert not wrong
 
