@@ -107,6 +107,7 @@ def test_without_retry_after_a_validation_that_does_not_end_is_looked_at_every_t
     mark = controller.lab.ca.mark()
     waiting = controller.run("acme_finalize", verify_dns="none", validation_timeout=5)
     assert "The order is not finished" in waiting.error and waiting["status"] == "pending"
+    assert "corp.example.com: dns, " in waiting.error, "what the CA says of it"
     seen = resources(controller.lab, mark)
     assert seen.count("challenge") == 2 and 3 <= seen.count("order") <= 5, seen
     controller.paste(order)

@@ -54,8 +54,8 @@ def _read(response: t.Any, uri: str) -> Account:
 
 
 def _says_deactivated(problem: AcmeProblem) -> bool:
-    """Tell whether the CA refuses a request for this reason: RFC 8555 section 7.3.6 has no type of its own for it."""
-    return problem.type == "unauthorized" and "deactivated" in str(problem.answer)
+    """Tell whether the CA refuses a request for this reason: 401 in RFC 8555 section 7.3.6, else by the CA's words."""
+    return problem.type == "unauthorized" and (problem.status == 401 or "deactivated" in str(problem.answer))
 
 
 def _address(response: t.Any) -> str:

@@ -116,10 +116,12 @@ def _prove(session: Session, outcome: Outcome, plan: Plan, *, check: bool) -> Ou
     if order.status == "invalid":
         raise order_failed(session, order)
     if order.status == "pending":
-        failed = [a for a in read_authorizations(session, order) if a.status not in ("pending", "valid", "processing")]
-        if failed:
+        authorizations = read_authorizations(session, order)
+        if any(one.status not in ("pending", "valid", "processing") for one in authorizations):
             raise order_failed(session, order)
-        return replace(outcome, waited="the CA has not validated the names yet")
+        # A CA may say what went wrong and leave the challenge to be answered again (RFC 8555 section 8.2).
+        said = _in_words(problem for problem in (one.problem() for one in authorizations) if problem)
+        return replace(outcome, waited=f"the CA has not validated the names yet{f' ({said})' if said else ''}")
     validated = tuple(replace(a, status="valid") for a in placed.authorizations)  # RFC 8555 section 7.1.6: all are
     return replace(outcome, placed=replace(outcome.placed, authorizations=validated))
 
@@ -212,15 +214,20 @@ def order_failed(session: Session, order: Order) -> UserError:
     authorizations = read_authorizations(session, order)
     problems = [problem for problem in (one.problem() for one in authorizations) if problem]
     side_by_side(lambda one: _give_up(session, one), [one for one in authorizations if one.status == "pending"])
-    answer = "; ".join(
-        f"{problem['identifier']['value']}: {describe_problem({**problem, 'identifier': None})}" for problem in problems
-    )
+    answer = _in_words(problems)
     return UserError(
         "The order has failed and cannot be used any more",
         answer=answer or describe_problem(order.error),
         remedy="Correct what the CA names; the next run places a new order with new TXT values.",
         problems=problems or ([dict(order.error)] if order.error else []),
         order_is_dead=True,
+    )
+
+
+def _in_words(problems: t.Iterable[dict[str, t.Any]]) -> str:
+    """Say problems name by name, as `Authorization.problem` gives them."""
+    return "; ".join(
+        f"{problem['identifier']['value']}: {describe_problem({**problem, 'identifier': None})}" for problem in problems
     )
 
 

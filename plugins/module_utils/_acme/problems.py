@@ -74,7 +74,7 @@ class AcmeProblem(UserError):
     @property
     def is_gone(self) -> bool:
         """Tell whether the object asked for does not exist for this account (any more)."""
-        return self.status in (403, 404, 410) or self.type in ("malformed", "unauthorized") and self.status == 400
+        return self.status in (401, 403, 404, 410) or self.type in ("malformed", "unauthorized") and self.status == 400
 
 
 def describe_problem(problem: t.Mapping[str, t.Any] | None) -> str:

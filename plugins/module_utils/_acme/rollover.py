@@ -140,7 +140,7 @@ class Rollover:
         return jws.JWS.sign(payload.encode(), key=new.jwk, alg=new.network.alg, nonce=None, url=url)
 
     def _refusal(self, problem: AcmeProblem) -> UserError:
-        if problem.status in (404, 405):
+        if problem.status in (404, 405, 501):
             return self._not_offered(str(problem.answer))
         if problem.status == 409:
             other = look_up(self.newcomer)
