@@ -40,7 +40,7 @@ check: lint sanity unit  ## linters, types, docs, sanity, unit tests
 test: lint sanity package site $(PEBBLE) $(STEP_CA)  ## check, tarball, site, and the integration tests against the lab
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS)
 
-test-long: copy $(PEBBLE)  ## faults at random, with ten times the seeds of make test
+test-long: copy $(PEBBLE)  ## 200 seeds of faults in place of 20, and every fault at every resource
 	@$(IN_COPY) FAULT_SEEDS=200 pytest -n 2 $(PYTEST_ARGS) tests/integration/test_acme_faults_random.py
 
 unit: copy $(PEBBLE) $(STEP_CA)  ## unit tests alone

@@ -9,16 +9,24 @@ Options go through the module's own argument spec; only the way into a process o
 
 from __future__ import annotations
 
+import gc
 import typing as t
 from pathlib import Path
 from unittest import mock
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.transport import Network
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
 from ansible_collections.zerotrust.pomerium.plugins.modules import acme_certificate
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import made
 from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
+
+
+def close_connections() -> None:
+    """End the connections that a module leaves to the end of its process."""
+    for network in [thing for thing in gc.get_objects() if type(thing) is Network]:
+        network.session.close()
 
 
 class Keeper:
@@ -51,7 +59,12 @@ class Keeper:
         if validated.error_messages:
             raise ValueError(validated.error_messages)
         self.warnings = []
-        result: dict[str, t.Any] = self._work(validated.validated_parameters, check=False, warn=self.warnings.append)
+        try:
+            result: dict[str, t.Any] = self._work(
+                validated.validated_parameters, check=False, warn=self.warnings.append
+            )
+        finally:
+            close_connections()
         return result
 
     def fail(self, **options: t.Any) -> str:

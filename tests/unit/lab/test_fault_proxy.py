@@ -69,6 +69,12 @@ def test_an_answer_can_be_given_in_the_place_of_the_ca(send: Client, proxy: Faul
     assert send("GET", "/dir")[0] == 200
 
 
+def test_an_alternate_chain_is_told_from_the_certificate_itself(send: Client, proxy: FaultProxy) -> None:
+    proxy.inject("alternate:500,times=2")
+    paths = ["/certZ/abc", "/certZ/abc/alternate/1", "/certZ/abc/alternate/2"]
+    assert [send("GET", path)[0] == 500 for path in paths] == [False, True, True]
+
+
 def test_an_answer_can_be_rewritten(send: Client, proxy: FaultProxy) -> None:
     date = "Tue, 24 Nov 2026 10:00:00 GMT"
     proxy.rewrite("newNonce", lambda reply: reply.with_header("retry-after", date).with_header("Replay-Nonce", None))
