@@ -272,11 +272,29 @@ def test_an_order_that_fails_while_it_is_issued_is_given_up_and_the_next_run_ord
     assert issued["renewed"] and len(keeper.certificates()) == 1
 
 
-def test_a_refusal_without_a_word_is_told_by_its_number(keeper: Keeper) -> None:
-    keeper.proxy.inject("newOrder:409")
-    assert "The CA refused to take the order: about:blank, 'HTTP 409'" in keeper.fail()
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("newOrder:409", "The CA refused to take the order: about:blank, 'HTTP 409'"),
+        ("newAccount:problem:externalAccountRequired", "Give external_account_binding (kid and key)"),
+    ],
+)
+def test_a_refusal_without_a_word_or_without_notice_is_told_and_the_next_run_goes_on(
+    keeper: Keeper, fault: str, message: str
+) -> None:
+    """A conflict with an empty body; external account binding that the directory does not announce."""
+    keeper.proxy.inject(fault)
+    assert message in keeper.fail()
     keeper.order()
     assert keeper.made() == NOTHING_SIGNED
+
+
+def test_one_token_for_both_names_is_one_value_at_one_name(keeper: Keeper) -> None:
+    keeper.proxy.inject("authorization:token:c2FtZQ,times=2")
+    ordered = keeper.run()
+    (record,) = ordered["dns_records"]
+    assert len(record["entries"]) == 1 and record["identifiers"] == list(keeper.names)
+    assert len([line for line in ordered["instructions"] if "  IN  TXT  " in line]) == 1
 
 
 @pytest.mark.parametrize(

@@ -179,10 +179,10 @@ class FaultProxy:
     def context_for_next(self) -> ssl.SSLContext | None:
         """How to shake hands on the next connection: as a rule has it, None for not at all."""
         with self._guard:
-            spoils = [rule for rule in self._rules if isinstance(rule, SpoilHandshake) and rule.on_connection()][:1]
-        if not spoils:
+            spoils = (rule for rule in self._rules if isinstance(rule, SpoilHandshake))
+            how = next((rule.how for rule in spoils if rule.on_connection()), None)
+        if how is None:
             return self._tls
-        how = spoils[0].how
         if how == "reset":
             return None
         authority = Authority("A CA that nobody knows") if how == "untrusted" else self._authority

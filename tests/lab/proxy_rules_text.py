@@ -56,7 +56,8 @@ def _change(change: t.Callable[[str], Change]) -> Make:
 
 
 def _lose(resource: str, argument: str, **rule: t.Any) -> Rule:
-    outcome: Outcome = acme.page(int(argument)) if argument.isdecimal() else {"": CUT, "silence": HOLD}[argument]
+    outcomes: dict[str, Outcome] = {"": CUT, "silence": HOLD}
+    outcome = acme.page(int(argument)) if argument.isdecimal() else outcomes[argument]
     return LoseAnswer(resource, outcome, **rule)
 
 
@@ -125,7 +126,7 @@ def parse_rule(text: str) -> Rule:
         if not needs and argument or not argument and not may_lack:
             raise ValueError(f"its argument is {needs or 'nothing'}")
         rule = fault[name].make(resource, argument, **dict(_count(count) for count in counts))
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{text!r} is no rule: {error.args[0]}") from error
     rule.text = text
     return rule

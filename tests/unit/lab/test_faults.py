@@ -127,6 +127,15 @@ def test_a_handshake_fails_once(send: Client, proxy: FaultProxy, how: str, error
     proxy.check()
 
 
+def test_handshakes_fail_one_after_the_other(send: Client, proxy: FaultProxy) -> None:
+    for how in ("untrusted", "expired"):
+        proxy.inject(f"connection:tls:{how}")
+    for why in ("unable to get local issuer|self-signed", "expired"):
+        with pytest.raises(ssl.SSLCertVerificationError, match=why):
+            send("GET", "/dir")
+    assert send("GET", "/dir")[0] == 200
+
+
 @pytest.mark.parametrize(
     ("text", "member", "shown"),
     [
@@ -213,6 +222,7 @@ def test_counts_are_taken_from_the_text(send: Client, proxy: FaultProxy) -> None
         ("newOrder:429,time=3", "time is none of times, nth, method"),
         ("newOrder:429,times=often", "invalid literal"),
         ("connection:429", "no such fault; there are tls"),
+        ("connection:tls,method=GET", "unexpected keyword argument 'method'"),
         ("connection:tls:slow", "no such failure of TLS: slow"),
         ("newOrder:tls", "no such fault"),
     ],
