@@ -23,8 +23,8 @@ export ANSIBLE_COLLECTIONS_PATH := $(CACHE)
 export PYTHONPATH := $(CACHE)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv copy demo lab check lint types docs sanity unit test test-long package site format role-docs
-.PHONY: pebble step-ca clean
+.PHONY: help venv copy demo lab check lint types docs sanity unit test test-long package changelog release site smoke
+.PHONY: format role-docs pebble step-ca clean
 
 help:  ## what each target does
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -37,8 +37,9 @@ lab: copy $(CA)  ## ACME server, DNS and hosts, left running to play with; CA=st
 
 check: lint sanity unit  ## linters, types, docs, sanity, unit tests
 
-test: lint sanity package site $(PEBBLE) $(STEP_CA)  ## check, tarball, site, and the integration tests against the lab
+test: lint sanity package changelog site $(PEBBLE) $(STEP_CA)  ## all of these, integration tests against the lab, smoke
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS)
+	@$(MAKE) --no-print-directory smoke
 
 test-long: copy $(PEBBLE)  ## 200 seeds of faults in place of 20, and every fault at every resource
 	@$(IN_COPY) FAULT_SEEDS=200 pytest -n 2 $(PYTEST_ARGS) tests/integration/test_acme_faults_random.py
@@ -68,11 +69,20 @@ docs: copy  ## documentation, guides and changelog are valid, the roles' README 
 sanity: copy  ## ansible-test sanity, with every Python found
 	@python $(COPY)/tests/tools/run_ansible_test.py sanity --color no
 
-package: copy  ## the built tarball installs, and its playbooks run by their full names
+package: copy  ## Galaxy takes the built tarball, it installs, its playbooks run by their full names
 	@bash tests/tools/try_package.sh
+
+changelog: copy  ## the CHANGELOG.md of a release made now, in .cache
+	@bash tests/tools/try_release.sh
+
+release: changelog  ## write CHANGELOG.md from the fragments, which go; CONTRIBUTING.md has the rest
+	@antsibull-changelog release
 
 site: copy  ## the documentation site, in .cache/site, without a warning
 	@bash tests/tools/build_site.sh
+
+smoke: copy $(PEBBLE)  ## what is documented, on the oldest and the newest Ansible, where their Pythons are found
+	@python $(COPY)/tests/tools/smoke.py
 
 format: $(VENV)  ## format the code and mend what ruff can
 	@ruff format . && ruff check --fix .

@@ -20,7 +20,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-CACHE = Path(__file__).absolute().parents[5]
+from venvs import CACHE
+
 COPY = CACHE / "ansible_collections" / "zerotrust" / "pomerium"
 HOME = CACHE / "home"
 
