@@ -25,7 +25,7 @@ from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 
 def close_connections() -> None:
     """End the connections that a module leaves to the end of its process."""
-    for network in [thing for thing in gc.get_objects() if type(thing) is Network]:
+    for network in [thing for thing in gc.get_referrers(Network) if isinstance(thing, Network)]:
         network.session.close()
 
 
