@@ -184,7 +184,8 @@ def test_r7_a_limit_until_a_date_is_said_and_kept_to_in_every_time_zone(keeper: 
 
 def test_r8_a_paused_account_is_shown_where_to_lift_it_and_nothing_is_tried_again(keeper: Keeper) -> None:
     keeper.proxy.inject("newOrder:paused")
-    assert PAUSED_URL in keeper.fail()
+    message = keeper.fail()
+    assert PAUSED_URL in message and "open the address that it names" in message
     assert keeper.proxy.resources().count("newOrder") == 1
     keeper.order()
     assert keeper.made() == {"accounts": 1, "orders": 1, "certificates": 0}
@@ -205,6 +206,39 @@ def test_r9_a_ca_that_is_busy_for_an_hour_is_asked_once_and_the_next_run_goes_on
     if resource == "newOrder":
         keeper.order()
     assert_issued(keeper, keeper.run())
+    assert keeper.made() == ONE_OF_EACH
+
+
+@pytest.mark.parametrize("resource", ["newOrder", "finalize"])
+def test_r9_a_ca_that_fails_and_says_to_come_in_an_hour_is_asked_to_do_it_once(keeper: Keeper, resource: str) -> None:
+    """It may have been done: that is looked up, and then left to a later run."""
+    if resource == "finalize":
+        keeper.order()
+    keeper.proxy.inject(f"{resource}:500:3600")
+    assert "The CA failed while asked to " in keeper.fail()
+    assert keeper.proxy.resources().count(resource) == 1
+    if resource == "newOrder":
+        keeper.order()
+    assert_issued(keeper, keeper.run())
+    assert keeper.made() == ONE_OF_EACH
+
+
+def test_a_ca_that_fails_at_each_request_for_a_certificate_is_not_stormed(keeper: Keeper) -> None:
+    keeper.order()
+    rule = keeper.proxy.inject("finalize:500,times=always")
+    waiting = keeper.run(issuance_timeout=20)
+    assert waiting["phase"] == "issuing" and "is not finished" in "".join(keeper.warnings)
+    assert 1 < rule.fired <= 5
+    rule.lift()
+    assert_issued(keeper, keeper.run())
+
+
+def test_an_answer_that_drips_for_ever_is_given_up_when_the_time_of_one_request_is_over(keeper: Keeper) -> None:
+    """Each byte comes within the time-out, the whole would take the best part of an hour."""
+    keeper.order()
+    keeper.proxy.inject("order:drip:0.9")
+    keeper.proxy.inject("finalize:drip:0.9")
+    assert_issued(keeper, keeper.run(request_timeout=2))
     assert keeper.made() == ONE_OF_EACH
 
 
@@ -298,12 +332,18 @@ def test_one_token_for_both_names_is_one_value_at_one_name(keeper: Keeper) -> No
 
 
 @pytest.mark.parametrize(
-    ("how", "why"),
-    [("untrusted", "certificate"), ("expired", "certificate has expired"), ("misnamed", "IP address mismatch")],
+    ("how", "why", "remedy"),
+    [
+        ("untrusted", "certificate", "root certificate in ca_path"),
+        ("expired", "certificate has expired", "Check the clock"),
+        ("misnamed", "IP address mismatch", "Use the name in acme_directory"),
+    ],
 )
-def test_r44_a_server_that_is_not_to_be_trusted_is_told_and_sent_nothing(keeper: Keeper, how: str, why: str) -> None:
+def test_r44_a_server_that_is_not_to_be_trusted_is_told_and_sent_nothing(
+    keeper: Keeper, how: str, why: str, remedy: str
+) -> None:
     keeper.proxy.inject(f"connection:tls:{how}")
     message = keeper.fail()
     assert f"The TLS certificate of the CA's server is not trusted for {keeper.proxy.directory_url}: " in message
-    assert why in message and "ca_path" in message
+    assert why in message and remedy in message
     assert keeper.proxy.requests() == []

@@ -247,7 +247,8 @@ def main() -> None:
         help="what the CA does wrong, as listed below; repeatable",
     )
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background jobs ignore SIGINT
+        signal.signal(number, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), Lab(
         options.directory,
         hosts=[f"pom{number}" for number in range(1, options.hosts + 1)],

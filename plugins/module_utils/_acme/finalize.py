@@ -15,6 +15,7 @@ Private to this collection.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -32,6 +33,10 @@ if t.TYPE_CHECKING:
     from .._pki.chain import Chain
     from .._pki.csr import Csr
     from .session import Session
+
+
+MOST_REQUESTS = 5
+"""So many times a run sends the certificate signing request for one order."""
 
 
 @dataclass(frozen=True)
@@ -168,12 +173,14 @@ def _await_validation(session: Session, order: Order, plan: Plan) -> Order:
 def _issue(session: Session, order: Order, plan: Plan) -> Order:
     """Send the CSR and wait for the certificate; an order that is still (or again) `ready` gets it again.
 
-    A CA may have lost the request, or say `orderNotReady` although it showed `ready` (certbot #10288).
+    A CA may have lost the request, or say `orderNotReady` although it showed `ready` (certbot #10288). It is sent
+    MOST_REQUESTS times at most: a CA that fails again and again is left to a later run.
     """
+    sends = itertools.count(1)
 
     def look() -> Order:
         seen = read_order(session, order.url)
-        return _send_csr(session, seen, plan) if seen.status == "ready" else seen
+        return _send_csr(session, seen, plan) if seen.status == "ready" and next(sends) < MOST_REQUESTS else seen
 
     if order.status == "ready":
         order = _send_csr(session, order, plan)
@@ -198,8 +205,11 @@ def _send_csr(session: Session, order: Order, plan: Plan) -> Order:
     try:
         response = session.ask(order.finalize_url, messages.CertificateRequest(csr=csr), doing="issue the certificate")
         return order_from(response, order.url)
-    except LostAnswer:
-        return read_order(session, order.url)
+    except LostAnswer as lost:
+        seen = read_order(session, order.url)
+        if lost.not_before is not None and seen.status == "ready":
+            raise
+        return seen
     except AcmeProblem as problem:
         if problem.type != "orderNotReady":
             raise

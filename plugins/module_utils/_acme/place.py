@@ -74,10 +74,12 @@ def _post(session: Session, wish: Wish, *, warn: t.Callable[[str], None]) -> Ord
         warn("This CA has no renewal information, so `replaces` is not sent.")
     try:
         return _post_once(session, wish, replaces)
-    except LostAnswer:
+    except LostAnswer as lost:
         found = find_order(session, wish)
         if found is not None:
             return found
+        if lost.not_before is not None:
+            raise
     except AcmeProblem as problem:
         if not replaces or (problem.type not in REPLACES_REFUSED and problem.status != 409):
             raise

@@ -37,6 +37,10 @@ _REMEDIES = {
 }
 
 
+_PAUSED = "Do what the CA says (open the address that it names), then run again; trying before does not help."
+"""For a limit without a time: Let's Encrypt pauses an account for a name whose validation kept failing."""
+
+
 class AcmeProblem(UserError):
     """The CA answered with a problem document (or with an error that is none)."""
 
@@ -61,7 +65,7 @@ class AcmeProblem(UserError):
             f"The CA refused to {doing}",
             name=name,
             answer=answer,
-            remedy=remedy or _REMEDIES.get(self.type),
+            remedy=remedy or (_PAUSED if self.type == "rateLimited" and retry_at is None else _REMEDIES.get(self.type)),
             problem=self.problem,
             retry_after=None if retry_at is None else iso(retry_at),
         )

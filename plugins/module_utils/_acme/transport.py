@@ -4,7 +4,7 @@
 
 """The way to the CA: the `acme` library's ClientNetwork, made to survive what CAs really do.
 
-What is added through its own hooks (`post`, `_get_nonce`, the session's response hook): badNonce as often as needed,
+What is added through its own hooks (`post`, `_get_nonce`, its `requests` session): badNonce as often as needed,
 nonces of error responses kept, several threads, Retry-After in both forms and never in local time, a deadline for
 every request with its repetitions, and errors that keep status and headers (notes/acme.md 2.3 E, 2.4 T2..T10).
 Loaded only when the CA is really asked. Private to this collection.
@@ -30,6 +30,8 @@ try:
     import requests
     import urllib3
     from acme import client, errors, messages
+
+    from .bounded import BoundedSession
 except ImportError:
     pass
 else:
@@ -45,8 +47,11 @@ else:
     class LostAnswer(UserError):
         """A request that changes something was sent, and no usable answer came: its effect may have happened.
 
-        The caller settles it by reading at the CA, never by doing it again unseen.
+        The caller settles it by reading at the CA, never by doing it again unseen, and not before `not_before` where
+        the CA named a time that is far away.
         """
+
+        not_before: datetime | None = None
 
     class Network(client.ClientNetwork):
         """ClientNetwork for one account key: `ask` is `post` with everything above.
@@ -77,12 +82,12 @@ else:
             self._clock, self._sleep = clock, sleep
             self.new_nonce_url: str | None = None
             self._thread = threading.local()
-            self.session.hooks["response"].append(self._see)
+            self.session = BoundedSession(self._see)
             # At DEBUG the library logs payloads and answers: tokens and EAB among them (T18).
             for name in ("acme", "urllib3"):
                 logging.getLogger(name).setLevel(logging.WARNING)
 
-        def _see(self, response: requests.Response, *args: t.Any, **kwargs: t.Any) -> None:
+        def _see(self, response: requests.Response) -> None:
             """Keep every response, so that its status and headers are there when the library drops them (T3, T4)."""
             self._thread.last = response
             if not response.ok and self.REPLAY_NONCE_HEADER in response.headers:
@@ -198,7 +203,9 @@ else:
                 return problem, None
             if reads or response.request.method != "POST":
                 return problem, again
-            return LostAnswer(f"The CA failed while asked to {doing}", answer=problem.answer), None
+            lost = LostAnswer(f"The CA failed while asked to {doing}", answer=problem.answer, remedy=problem.remedy)
+            lost.not_before = problem.retry_at if again is None else None
+            return lost, None
 
     def _was_posted(error: requests.RequestException, response: requests.Response | None) -> bool:
         """Tell whether the request itself may have reached the CA: the nonce before it may have failed instead.
@@ -228,11 +235,14 @@ else:
         return f"HTTP {response.status_code}{f': {text}' if text else ''}"
 
     def _may_pass(error: Exception) -> bool:
-        """Tell whether trying again makes sense: not for a name that does not resolve or a malformed URL."""
-        return not isinstance(
-            error,
-            (requests.exceptions.MissingSchema, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema),
-        ) and "NameResolutionError" not in repr(error)
+        """Tell whether trying again makes sense: not for a name that does not resolve, nor where a proxy refuses."""
+        hopeless = (
+            requests.exceptions.MissingSchema,
+            requests.exceptions.InvalidURL,
+            requests.exceptions.InvalidSchema,
+        )
+        signs = ("NameResolutionError", "Tunnel connection failed: 4")
+        return not isinstance(error, hopeless) and not any(sign in repr(error) for sign in signs)
 
     def _reason(error: Exception) -> t.Any:
         """Dig out what `urllib3` said below the wrapping of `requests` (and of a proxy's error)."""
@@ -252,11 +262,14 @@ else:
         )
 
     def _untrusted(url: str, error: Exception) -> UserError:
+        answer = _short(error)
+        remedy = "For a private CA, give its root certificate in ca_path."
+        if "expired" in answer or "not yet valid" in answer:
+            remedy = "Check the clock of the controller; else the CA's server needs another certificate."
+        elif "match" in answer or "not valid for" in answer:
+            remedy = "Use the name in acme_directory that the server's certificate has."
         return UserError(
-            "The TLS certificate of the CA's server is not trusted",
-            name=url,
-            answer=_short(error),
-            remedy="For a private CA, give its root certificate in ca_path.",
+            "The TLS certificate of the CA's server is not trusted", name=url, answer=answer, remedy=remedy
         )
 
 

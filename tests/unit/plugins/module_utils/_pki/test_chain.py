@@ -147,9 +147,13 @@ def test_a_certificate_that_signed_itself_is_no_chain(authority: Authority) -> N
         chains.check_links(chains.parse_chain(authority.pem))
 
 
-def test_a_certificate_without_names_or_issuer_key_is_described_all_the_same(authority: Authority) -> None:
-    facts = chains.describe(authority.certificate)
-    assert (facts.names, facts.cert_id, facts.issuer) == ((), None, "CN=Lab CA")
+def test_a_certificate_without_names_or_issuer_key_is_described_all_the_same() -> None:
+    key, now = keys.generate("ec-256"), datetime.now(timezone.utc)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Bare CA")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    facts = chains.describe(builder.sign(key, hashes.SHA256()))
+    assert (facts.names, facts.cert_id, facts.issuer) == ((), None, "CN=Bare CA")
     assert set(facts.returns()) == {
         "names", "not_before", "not_after", "serial", "fingerprint_sha256", "issuer", "cert_id"
     }  # fmt: skip
