@@ -35,8 +35,8 @@ PRESENT = {"state": "present", "allow_creation": True, "terms_agreed": True}
 BINDING = {"kid": "kid-1", "key": "AAAA", "alg": "HS256"}
 
 
-def deactivated() -> Answer:
-    answer = problem("unauthorized", status=403)
+def deactivated(kind: str = "unauthorized") -> Answer:
+    answer = problem(kind, status=403)
     return replace(answer, body={**answer.body, "detail": "Account has been deactivated"})
 
 
@@ -73,8 +73,8 @@ def test_an_account_that_is_not_valid_is_not_used(tls_ca: ScriptedCa, session: S
 
 
 def test_another_reason_to_refuse_an_account_is_no_deactivation(tls_ca: ScriptedCa, session: Session) -> None:
-    """A signature that is not the account's, for one; then account_uri is the wrong one."""
-    tls_ca.script = [problem("unauthorized", status=403), problem("malformed")]
+    """A signature that is not the account's, for one: account_uri is the wrong one then. Nor is it the word alone."""
+    tls_ca.script = [problem("unauthorized", status=403), deactivated("malformed")]
     for _time in range(2):
         with pytest.raises(AcmeProblem, match="Check that account_uri is the account of this key"):
             look_up(session)
