@@ -53,9 +53,13 @@ def _read(response: t.Any, uri: str) -> Account:
     )
 
 
-def _says_deactivated(problem: AcmeProblem) -> bool:
-    """Tell whether the CA refuses a request for this reason: 401 in RFC 8555 section 7.3.6, else by the CA's words."""
-    return problem.type == "unauthorized" and (problem.status == 401 or "deactivated" in str(problem.answer))
+def _says_deactivated(problem: AcmeProblem, *, by_key: bool) -> bool:
+    """Tell whether the CA refuses for this reason, of which RFC 8555 section 7.3.6 has no type of its own.
+
+    By the CA's words; to a look-up by key, which needs no right but the key, also by its status 401 alone.
+    """
+    says_so = "deactivated" in str(problem.answer) or (by_key and problem.status == 401)
+    return problem.type == "unauthorized" and says_so
 
 
 def _address(response: t.Any) -> str:
@@ -84,7 +88,7 @@ def look_up(session: Session) -> Account | None:
     except AcmeProblem as problem:
         if problem.type == "accountDoesNotExist" or (problem.status == 404 and not session.account_uri):
             return None
-        if _says_deactivated(problem):
+        if _says_deactivated(problem, by_key=not session.account_uri):
             return Account(session.account_uri or "", "deactivated")
         if problem.type == "externalAccountRequired":
             problem.advise("This CA looks up no account by its key alone: give account_uri.")
@@ -177,7 +181,7 @@ def deactivate(session: Session, account: Account) -> Account:
     try:
         return _read(session.ask(account.uri, body, doing="deactivate the account", repeatable=True), account.uri)
     except AcmeProblem as problem:
-        if not _says_deactivated(problem):
+        if not _says_deactivated(problem, by_key=False):
             raise
         return replace(account, status="deactivated")
 

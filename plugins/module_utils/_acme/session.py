@@ -21,7 +21,6 @@ from .. import _files
 from .._errors import BadInput
 from .._pki import keys
 from .._version import VERSION
-from . import account_key
 from .account_key import KeySource, key_source, signer
 from .options import Access
 from .problems import AcmeProblem
@@ -31,8 +30,6 @@ if t.TYPE_CHECKING:
     from acme import messages
 
     from .transport import Network
-
-load_account_key = account_key.load_account_key
 
 
 @dataclass
