@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki.chain import describe
+from ansible_collections.zerotrust.pomerium.tests.lab.certificates import key_pem, new_key
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 
 SITE = "zerotrust.pomerium.site"
@@ -160,3 +162,27 @@ def test_no_secret_is_in_what_a_run_prints_at_the_highest_verbosity(lab: Lab) ->
     assert [run.rc for run in (first, second, third)] == [0, 0, 0]
     assert len(lab.secrets()) > 6
     assert lab.leaked(first.output + second.output + third.output) == []
+
+
+def test_an_account_file_brings_the_ca_and_the_key_and_a_variable_beats_it(lab: Lab) -> None:
+    """As a credential of AWX writes it, with empty values for what was not filled in."""
+    lab.account_key_path.write_bytes(key_pem(new_key("ec-256")))
+    path = lab.directory / "account.json"
+    account = {
+        "acme_directory": lab.directory_url,
+        "account_key_content": lab.account_key_path.read_text(),
+        "account_key_passphrase": "",
+        "account_uri": "",
+        "external_account_binding": {"kid": "", "key": ""},
+        "ca_content": lab.pebble.ca_path.read_text(),
+    }
+    path.write_text(json.dumps(account))
+    nothing = {"acme_directory": "", "account_key_path": "", "ca_path": ""}
+    lab.write_vars(certificate_account_file=str(path), **{f"certificate_{key}": nothing[key] for key in nothing})
+    issue(lab)
+    assert served_names(lab) == [NAMES, NAMES]
+    beaten = lab.playbook(
+        SITE, "-e", "certificate_acme_directory=https://127.0.0.1:1/dir", "-e", "certificate_order=force"
+    )
+    assert beaten.rc != 0 and "https://127.0.0.1:1/dir" in beaten.output
+    assert lab.leaked(beaten.output) == []
