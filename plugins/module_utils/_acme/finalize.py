@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 
 from .. import _wait
 from .._dns import propagation
-from .._dns.records import DnsRecord
+from .._dns.records import DnsRecord, merge
 from .._errors import UserError
 from .download import download
-from .order import OPEN, Placed, Wish, read_authorizations, records_for, side_by_side
+from .order import OPEN, Placed, Wish, read_authorizations, side_by_side, values_for
 from .problems import AcmeProblem, describe_problem
 from .resources import Authorization, Order, order_from, read_order
 
@@ -108,8 +108,7 @@ def _prove(session: Session, outcome: Outcome, plan: Plan, *, check: bool) -> Ou
     placed = outcome.placed
     kind = plan.wish.challenge
     open_ones = awaiting_answer(placed.authorizations, kind)
-    records, _none = records_for(session, open_ones, plan.wish, resolvers=plan.resolvers, with_zones=False)
-    seen = _look_for(records, plan, check=check)
+    seen = _look_for(merge(values_for(session, open_ones, plan.wish)), plan, check=check)
     outcome = replace(outcome, missing=tuple(seen.missing), warnings=tuple(seen.warnings))
     if seen.missing:
         return replace(outcome, phase="waiting_for_dns")

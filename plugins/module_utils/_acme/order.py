@@ -179,6 +179,18 @@ def read_authorizations(session: Session, order: Order) -> list[Authorization]:
     return sorted(found, key=lambda authorization: (authorization.name, not authorization.is_wildcard))
 
 
+def values_for(session: Session, authorizations: t.Iterable[Authorization], wish: Wish) -> list[tuple[str, str, str]]:
+    """Give what these authorizations want to see in DNS: name, TXT value and identifier of each.
+
+    Raises UserError where the CA offers no such challenge for a name.
+    """
+    kind, account = wish.challenge, session.account_uri or ""
+    return [
+        (record_name(a, kind, account_uri=account), dns_value(session, a.challenge(kind)), a.identifier)
+        for a in authorizations
+    ]
+
+
 def records_for(
     session: Session,
     authorizations: t.Iterable[Authorization],
@@ -186,21 +198,16 @@ def records_for(
     *,
     resolvers: Resolvers,
     zone: str | None = None,
-    with_zones: bool = True,
 ) -> tuple[list[DnsRecord], tuple[str, ...]]:
-    """Give the TXT records that these authorizations ask for, and warnings about zones that DNS did not tell.
+    """Give the TXT records to publish with their zones, and warnings about zones that DNS did not tell.
 
-    Raises UserError where the CA offers no such challenge for a name.
+    Raises as `values_for`.
     """
-    kind, account = wish.challenge, session.account_uri or ""
-    triples = [
-        (record_name(a, kind, account_uri=account), dns_value(session, a.challenge(kind)), a.identifier)
-        for a in authorizations
-    ]
-    names = {absolute(name) for name, value, identifier in triples}
+    values = values_for(session, authorizations, wish)
+    names = {absolute(name) for name, value, identifier in values}
+    if not names:
+        return [], ()
     if zone is not None:
-        return merge(triples, zones=dict.fromkeys(names, zone)), ()
-    if not with_zones or not names:
-        return merge(triples), ()
+        return merge(values, zones=dict.fromkeys(names, zone)), ()
     found = resolvers.zones_of(names)
-    return merge(triples, zones=found.names), found.warnings
+    return merge(values, zones=found.names), found.warnings
