@@ -90,6 +90,8 @@ def test_directories_that_are_none(controller: Controller) -> None:
         ),
         ({"ca_path": None}, ["not trusted", "ca_path"]),
         ({"ca_path": "/nowhere/ca.pem"}, ["ca_path '/nowhere/ca.pem'", "no such file"]),
+        ({"ca_path": "/"}, ["ca_path '/'", "Is a directory"]),
+        ({"ca_path": None, "ca_content": "garbage"}, ["ca_content: holds no certificate, or a damaged one"]),
         ({"acme_directory": "http://ca.example/dir"}, ["acme_directory 'http://ca.example/dir'", "https"]),
     ]
     results = controller.run_all([("acme_account", options) for options, _said in cases])

@@ -138,22 +138,32 @@ def _trust(access: Access) -> bool | str:
 
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         return False
+    trust_anchors(access)
     if access.ca_content:
         descriptor, path = tempfile.mkstemp(prefix="acme-ca-", suffix=".pem")
         atexit.register(os.unlink, path)
         with os.fdopen(descriptor, "w") as file:
             file.write(access.ca_content)
         return path
-    if access.ca_path and not os.path.isfile(access.ca_path):
-        raise BadInput("ca_path", access.ca_path, "no such file", remedy="Give a PEM file with the CA's root.")
     return access.ca_path or True
 
 
 def trust_anchors(access: Access) -> list[t.Any]:
-    """Read the roots that the user gave for the CA, as `cryptography` certificates; empty without any."""
+    """Read the roots that the user gave for the CA, as `cryptography` certificates; empty without any.
+
+    Raises BadInput where they cannot be read, or are none.
+    """
     from cryptography import x509
 
-    pem = (access.ca_content or "").encode()
-    if access.ca_path and os.path.isfile(access.ca_path):
-        pem = _files.read_bytes(access.ca_path)
-    return x509.load_pem_x509_certificates(pem) if b"BEGIN CERTIFICATE" in pem else []
+    if not access.ca_path and not access.ca_content:
+        return []
+    option, remedy = ("ca_path" if access.ca_path else "ca_content"), "Give the root of the CA in PEM form."
+    try:
+        pem = _files.read_bytes(access.ca_path) if access.ca_path else (access.ca_content or "").encode()
+        return x509.load_pem_x509_certificates(pem)
+    except FileNotFoundError as error:
+        raise BadInput(option, access.ca_path, "no such file", remedy=remedy) from error
+    except OSError as error:
+        raise BadInput(option, access.ca_path, f"cannot be read ({error.strerror})", remedy=remedy) from error
+    except ValueError as error:
+        raise BadInput(option, access.ca_path, "holds no certificate, or a damaged one", remedy=remedy) from error

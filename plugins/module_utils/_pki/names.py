@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 from .._errors import BadInput
 
+LONGEST = 253 - len("_acme-challenge.")
+"""A DNS name has 253 characters at most, and so has the one at which control of it is proven."""
+
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
 
 
@@ -83,8 +86,8 @@ def parse_name(given: str) -> Name:
     labels = base.split(".")
     for label in labels:
         _check_label(label, given)
-    if len(base) > 253:
-        _refuse(given, "longer than 253 characters", "Shorten it.")
+    if len(base) > LONGEST:
+        _refuse(given, f"longer than {LONGEST} characters, no challenge record fits below it", "Shorten it.")
     if len(labels) < 2:
         _refuse(given, "a single label, no public name", "Write the full name, like app.example.com.")
     if labels[-1].isdigit():
