@@ -28,6 +28,7 @@ else:
         def __init__(self, see: t.Callable[[requests.Response], None]) -> None:
             super().__init__()
             self._see_head = see
+            self._is_closed = False
 
         def send(self, request: requests.PreparedRequest, **kwargs: t.Any) -> requests.Response:
             """Send as `requests` does. Raises its ReadTimeout where the whole takes longer than `timeout` seconds."""
@@ -46,6 +47,11 @@ else:
                 raise outcome[0]
             return outcome[0]
 
+        def close(self) -> None:
+            """Close what is idle; a request that still goes on closes its connection when it ends."""
+            self._is_closed = True
+            super().close()
+
         def _send(
             self, outcome: list[requests.Response | BaseException], request: requests.PreparedRequest, **kwargs: t.Any
         ) -> None:
@@ -53,3 +59,6 @@ else:
                 outcome.append(super().send(request, **kwargs))
             except BaseException as error:  # for the caller's thread to raise
                 outcome.append(error)
+            finally:
+                if self._is_closed:
+                    super().close()
