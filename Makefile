@@ -35,9 +35,9 @@ demo: copy $(PEBBLE)  ## the whole guide, on real parts, before your eyes
 lab: copy $(CA)  ## ACME server, DNS and hosts, left running to play with; CA=step-ca, FAULTS="newOrder:429:3600 finalize:lost"
 	@$(IN_COPY) python tests/lab/lab.py --ca $(CA) $(addprefix --fault ,$(FAULTS))
 
-check: lint sanity unit  ## linters, types, docs, sanity, unit tests
+check: lint unit  ## linters, types, docs, unit tests: in less than two minutes, so all day
 
-test: lint sanity package changelog site $(PEBBLE) $(STEP_CA)  ## all of these, integration tests against the lab, smoke
+test: lint sanity package changelog site $(PEBBLE) $(STEP_CA)  ## everything: these, all tests against the lab, smoke
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory smoke
 
