@@ -78,14 +78,17 @@ options:
     description:
       - Where to write the certificate alone (mode V(0644)).
     type: path
+    aliases: [cert_dest, dest]
   chain_path:
     description:
       - Where to write its issuers (mode V(0644)).
     type: path
+    aliases: [chain_dest]
   fullchain_path:
     description:
       - Where to write the certificate followed by its issuers (mode V(0644)), which is what Pomerium wants.
     type: path
+    aliases: [fullchain_dest]
   challenge:
     description:
       - Type of challenge to answer, where the order was placed by other means than O(state_path), which knows it.
@@ -272,9 +275,9 @@ def main() -> None:
             csr_content={"type": "str"},
             private_key_dest={"type": "path"},
             key_type={"type": "str", "choices": list(KEY_TYPES), "default": "ec-256"},
-            certificate_path={"type": "path"},
-            chain_path={"type": "path"},
-            fullchain_path={"type": "path"},
+            certificate_path={"type": "path", "aliases": ["cert_dest", "dest"]},
+            chain_path={"type": "path", "aliases": ["chain_dest"]},
+            fullchain_path={"type": "path", "aliases": ["fullchain_dest"]},
             challenge={"type": "str", "choices": list(CHALLENGES)},
             preferred_chain={"type": "str"},
             allow_staging={"type": "bool", "default": False},
