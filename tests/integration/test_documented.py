@@ -14,17 +14,21 @@ from __future__ import annotations
 import json
 import re
 import typing as t
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import made
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
+from ansible_collections.zerotrust.pomerium.tests.lab.pebble import DAY
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import PlaybookRun
 from ansible_collections.zerotrust.pomerium.tests.unit.test_examples import (
     list_guide_blocks,
     list_readme_blocks,
     read_examples,
 )
+from cryptography import x509
 
 MODULES = Path(__file__).parents[2] / "plugins" / "modules"
 STAGING = "https://acme-staging-v02.api.letsencrypt.org/directory"
@@ -50,14 +54,15 @@ def adapt(lab: Lab, text: str) -> list[dict[str, t.Any]]:
         text.replace(STAGING, lab.directory_url)
         .replace(OTHER, lab.directory_url)
         .replace("/srv/acme", str(lab.directory / "srv"))
+        .replace("/srv/certificates", str(lab.directory / "srv" / "store"))
+        .replace("/srv/dns/example.com.zone", str(lab.zone_path))
     )
-    text = text.replace("/srv/certificates", str(lab.directory / "srv" / "store"))
     found = yaml.safe_load(text)
     plays = found if "hosts" in found[0] else [{"hosts": "pomerium", "gather_facts": False, "tasks": found}]
     for play in plays:
         play.pop("become", None)
         play.setdefault("vars", {})["ansible_python_interpreter"] = "{{ ansible_playbook_python }}"
-        for task in play["tasks"]:
+        for task in play.get("tasks", []):
             task.pop("become", None)
             for module, options in task.items():
                 if module.startswith("zerotrust.pomerium."):
@@ -115,6 +120,114 @@ def test_the_guide_by_hand_prints_what_it_shows_and_ends_with_a_certificate_that
     assert visits(lab) == [200, 200]
     again = run(lab, install)
     assert [again.stats(host.name)["changed"] for host in lab.hosts] == [0, 0]
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What the guide for users of community.crypto has as "after", over a lab with certificates that soon end."""
+
+    lab: Lab
+
+    def block(self, name: str) -> list[dict[str, t.Any]]:
+        """The plays with a task or play of this name, ready to run; tasks stand below the guide's head."""
+        ours = [block for block in list_guide_blocks("guide_from_community_crypto") if "community.crypto." not in block]
+        (text,) = [block for block in ours if f"- name: {name}\n" in block]
+        (head,) = [block for block in ours if "module_defaults" in block]
+        plays = adapt(self.lab, text)
+        if "hosts:" not in text:
+            plays = [{**adapt(self.lab, head)[0], "tasks": plays[0]["tasks"]}]
+        return plays
+
+    def run(self, name: str) -> int:
+        """Run a block; give how many of its tasks have changed something."""
+        plays = self.block(name)
+        done = run(self.lab, plays)
+        return done.stats("localhost" if plays[0]["hosts"] == "localhost" else self.lab.hosts[0].name)["changed"]
+
+    def chain(self) -> list[x509.Certificate]:
+        """The chain that was written last."""
+        return x509.load_pem_x509_certificates((self.lab.directory / "srv/corp.pem").read_bytes())
+
+
+@pytest.fixture
+def moved() -> t.Iterator[Moved]:
+    profiles = {"default": {"description": "Less than the guide's 30 days", "validityPeriod": 20 * DAY}}
+    with Lab(hosts=("pom1",), pebble={"alternate_roots": 1, "profiles": profiles}) as started:
+        (started.directory / "srv").mkdir()
+        after = Moved(started)
+        assert after.run("Open the account, with a new key where there is none") == 1
+        yield after
+
+
+STEPS = "Place the order, or pick up the one that is placed"
+
+
+def test_the_steps_of_the_guide_from_community_crypto_order_install_and_renew(moved: Moved) -> None:
+    lab = moved.lab
+    zone = lab.zone_path.read_text()
+    assert moved.run(STEPS) == 4
+    assert lab.zone_path.read_text() == zone, "the records are removed"
+    assert moved.run(STEPS) == 0
+    moved.run("Install what community.crypto has written")
+    assert visits(lab) == [200]
+
+    first = moved.chain()[0]
+    assert moved.run("Place the next order when less than 30 days are left") == 1
+    assert moved.run(STEPS) > 0
+    assert moved.chain()[0].serial_number != first.serial_number
+    assert made(lab) == {"accounts": 1, "orders": 2, "certificates": 2}
+
+
+def test_the_guide_from_community_crypto_chooses_a_chain_revokes_and_changes_the_key(moved: Moved) -> None:
+    lab = moved.lab
+    moved.run(STEPS)
+    leaf = moved.chain()[0]
+    root = x509.load_pem_x509_certificate(lab.pebble.root_pem(1)).subject
+    plays = moved.block("Fetch the certificate with the chain to ISRG Root X2")
+    (task,) = plays[0]["tasks"]
+    (name,) = root.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    task["zerotrust.pomerium.acme_finalize"]["preferred_chain"] = name.value
+    run(lab, plays)
+    assert moved.chain()[0] == leaf
+    assert moved.chain()[-1].issuer == root
+
+    assert moved.run("Revoke the certificate, whose key has leaked") == 1
+    assert lab.pebble.cert_status(f"{leaf.serial_number:x}")["Reason"] == 1
+    assert moved.run("Make a new key, and make it the account's") == 1
+    assert moved.run("Make a new key, and make it the account's") == 0
+    assert made(lab)["accounts"] == 1
+
+
+def test_the_role_in_the_guide_from_community_crypto_needs_one_run_and_then_none(moved: Moved) -> None:
+    lab = moved.lab
+    srv = lab.directory / "srv"
+    (publish,) = moved.block("Have the records in the zone file, or not")
+    (srv / "publish.yml").write_text(yaml.safe_dump(publish["tasks"]))
+    lab.write_vars(certificate_account_key_path=str(srv / "account.pem"), certificate_store_path=str(srv / "store"))
+    zone = lab.zone_path.read_text()
+    assert moved.run("Keep the certificate current") > 0
+    assert (srv / "store/lineages/pomerium/current/fullchain.pem").is_file()
+    assert lab.zone_path.read_text() == zone
+    mark = lab.pebble.mark()
+    assert moved.run("Keep the certificate current") == 0
+    assert lab.pebble.requests(mark) == []
+    assert made(lab) == {"accounts": 1, "orders": 1, "certificates": 1}
+
+
+def test_options_under_the_names_of_community_crypto_are_taken(moved: Moved) -> None:
+    """Over files and an order that are there: nothing is ordered, and the new files are the rest of the chain."""
+    lab, srv = moved.lab, moved.lab.directory / "srv"
+    moved.run(STEPS)
+    given = {"dest": "corp.crt", "fullchain_dest": "corp.pem", "chain_dest": "corp-chain.pem"}
+    options = {option: f"/srv/acme/{name}" for option, name in {**given, "account_key": "account.pem"}.items()}
+    options.update(state_path="/srv/acme/corp.json", private_key_path="/srv/acme/corp.key", acme_directory=STAGING)
+    task = {"zerotrust.pomerium.acme_finalize": options, "run_once": True}
+    run(lab, adapt(lab, yaml.safe_dump([task])))
+    assert (srv / "corp.crt").read_bytes() + (srv / "corp-chain.pem").read_bytes() == (srv / "corp.pem").read_bytes()
+    revoke = {"certificate": "/srv/acme/corp.crt", "account_key_src": "/srv/acme/account.pem", "revoke_reason": 4}
+    task = {"zerotrust.pomerium.acme_revoke": {**revoke, "acme_directory": STAGING}, "run_once": True}
+    run(lab, adapt(lab, yaml.safe_dump([task])))
+    assert lab.pebble.cert_status(f"{moved.chain()[0].serial_number:x}")["Reason"] == 4
 
 
 def test_the_examples_of_the_modules_run(lab: Lab) -> None:
