@@ -121,6 +121,28 @@ def test_without_its_key_a_finished_order_is_an_error_that_says_the_way_out(cont
     assert not controller.key_path.exists()
 
 
+def test_no_file_overwrites_another_and_least_of_all_the_account_key(controller: Controller) -> None:
+    """Found out before a challenge is answered: a key that is lost then is one that the CA has certified."""
+    controller.paste(controller.order())
+    account, before = controller.lab.account_key_path, tree(controller.home)
+    beside = controller.key_path.parent / "../tls" / controller.key_path.name
+    mark = controller.lab.pebble.mark()
+    same, linked, of_account, of_state = controller.run_all(
+        [
+            ("acme_finalize", {"private_key_dest": str(controller.fullchain_path)}),
+            ("acme_finalize", {"chain_path": str(beside)}),
+            ("acme_finalize", {"private_key_dest": str(account)}),
+            ("acme_finalize", {"certificate_path": str(controller.state_path)}),
+        ]
+    )
+    assert f"fullchain_path '{controller.fullchain_path}': this is the path of private_key_dest too" in same.error
+    assert "chain_path" in linked.error and "the path of private_key_dest too" in linked.error
+    assert f"private_key_dest '{account}': this is the path of account_key_path too" in of_account.error
+    assert "certificate_path" in of_state.error and "the path of state_path too" in of_state.error
+    assert controller.lab.pebble.requests(mark) == []
+    assert tree(controller.home) == before
+
+
 def test_r31_another_controller_finishes_it_with_the_state_file_and_the_account_key(controller: Controller) -> None:
     order = controller.order()
     controller.paste(order)

@@ -20,6 +20,10 @@ from .._pki import keys
 from .._pki.chain import Chain, describe, is_test_issuer, iso, parse_chain
 from .memory import utc_now
 
+WRITTEN = ("private_key_dest", "certificate_path", "chain_path", "fullchain_path")
+READ = ("account_key_path", "account_file", "ca_path", "private_key_path", "csr_path", "state_path")
+"""Options of acme_finalize that name a file."""
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -32,17 +36,20 @@ class Outputs:
 
     @classmethod
     def from_options(cls, params: t.Mapping[str, t.Any]) -> Outputs:
-        """Read the options. Raises BadInput where a directory is missing."""
+        """Read the options. Raises BadInput where a directory is missing, or one file would overwrite another."""
         outputs = cls(
             key_path=params.get("private_key_dest"),
             certificate_path=params.get("certificate_path"),
             chain_path=params.get("chain_path"),
             fullchain_path=params.get("fullchain_path"),
         )
-        for option in ("private_key_dest", "certificate_path", "chain_path", "fullchain_path"):
-            path = params.get(option)
-            if path is not None and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        users = {_place(params[option]): option for option in READ if params.get(option)}
+        for option, path in [(option, params[option]) for option in WRITTEN if params.get(option)]:
+            if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
                 raise BadInput(option, path, "its directory does not exist", remedy="Make it first.")
+            other = users.setdefault(_place(path), option)
+            if other != option:
+                raise BadInput(option, path, f"this is the path of {other} too", remedy="Give each file its own path.")
         return outputs
 
     @property
@@ -109,6 +116,12 @@ class Outputs:
                     f"the new certificate is of a test CA ({chain.ends_at}), and the one at {path} is not",
                     remedy="Order at the production CA (acme_directory), write elsewhere, or set allow_staging: true.",
                 )
+
+
+def _place(path: str) -> str:
+    """Give the one spelling of a path to write to; a link there would be replaced, its directory's are followed."""
+    directory, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(directory), name)
 
 
 def _write(files: t.Mapping[str, tuple[bytes, int]]) -> None:
