@@ -162,15 +162,14 @@ def pick_up(
 
 
 def _why(session: Session, order: Order) -> str:
+    """Say why an order is of no use any more: the CA's reason, else what has become of its authorizations."""
     from .problems import describe_problem
 
-    return describe_problem(order.error or next(iter(problems_of(session, order)), None))
-
-
-def problems_of(session: Session, order: Order) -> list[dict[str, t.Any]]:
-    """Read what failed, per name, with the CA's own words."""
-    found = [authorization.problem() for authorization in read_authorizations(session, order)]
-    return [problem for problem in found if problem]
+    authorizations = read_authorizations(session, order)
+    problems = (order.error, *(authorization.problem() for authorization in authorizations))
+    said = [describe_problem(problem) for problem in problems if problem]
+    said += [f"{one.identifier} is {one.status}" for one in authorizations if one.status not in ("pending", "valid")]
+    return said[0] if said else "no reason given"
 
 
 def read_authorizations(session: Session, order: Order) -> list[Authorization]:
