@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""acme_certificate when things change between its runs: lost orders, the account's key, its binding, authorizations."""
+"""What changes between the runs of one order: the account, its key and binding, the list of orders, authorizations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.step_account import converge_account
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import Keeper, close_connections
-from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import QUICK
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import QUICK, Controller
 from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import IDENTIFIERS, Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import ALWAYS, resource_of
@@ -115,3 +115,14 @@ def test_t6_r15_an_authorization_that_is_lost_on_the_way_ends_the_order_and_what
     assert second["order_uri"] != first["order_uri"]
     assert keeper.run()["phase"] == "issued"
     assert keeper.made() == {"accounts": 1, "orders": 2, "certificates": 1}
+
+
+def test_r33_acme_finalize_at_a_ca_that_has_forgotten_the_account_says_so_and_keeps_the_state(
+    controller: Controller,
+) -> None:
+    account = controller.order()["account_uri"]
+    before = controller.state_path.read_bytes()
+    controller.lab.pebble.restart()
+    lost = controller.run("acme_finalize").error
+    assert f"accountDoesNotExist, 'Account {account} not found.'" in lost and "acme_account creates an account" in lost
+    assert controller.state_path.read_bytes() == before and not controller.fullchain_path.exists()

@@ -41,8 +41,8 @@ def trees() -> t.Iterator[tuple[str, ast.Module]]:
         yield str(path.relative_to(PLUGINS)), ast.parse(path.read_text())
 
 
-def test_t5_t6_t7_t11_t12_t13_t14_t15_t16_only_what_signs_and_sends_is_used_of_the_library() -> None:
-    """Its client, which polls, answers, finalizes, downloads and asks for renewal times, is not; nor what reads."""
+def test_only_what_signs_and_sends_is_used_of_the_library() -> None:
+    """T5, T6, T7, T11, T12, T13, T14, T15, T16: not its client, which polls, answers and downloads; nor what reads."""
     used: dict[str, set[str]] = {}
     for _name, tree in trees():
         nodes = list(ast.walk(tree))
