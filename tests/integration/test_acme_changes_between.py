@@ -107,7 +107,7 @@ def test_t6_r15_an_authorization_that_is_lost_on_the_way_ends_the_order_and_what
         keeper.proxy.inject("authorization:status:valid=pending,nth=2"),
     ]
     message = keeper.fail(validation_timeout=1)
-    assert "The order has failed and cannot be used any more" in message
+    assert "The order has failed and cannot be used any more: " in message and "is deactivated" in message
     assert "finalize" not in keeper.proxy.resources()
     assert payloads(keeper.proxy, "authorization") == [{"status": "deactivated"}]
     rules[0].lift()
@@ -123,6 +123,12 @@ def test_r33_acme_finalize_at_a_ca_that_has_forgotten_the_account_says_so_and_ke
     account = controller.order()["account_uri"]
     before = controller.state_path.read_bytes()
     controller.lab.pebble.restart()
-    lost = controller.run("acme_finalize").error
-    assert f"accountDoesNotExist, 'Account {account} not found.'" in lost and "acme_account creates an account" in lost
-    assert controller.state_path.read_bytes() == before and not controller.fullchain_path.exists()
+    lost, opened, of_another, anew = controller.run_all(
+        [("acme_finalize", {}), ("acme_account", {}), ("acme_finalize", {}), ("acme_order", {})]
+    )
+    assert f"The CA does not know the account of this order (any more) for {account}" in lost.error
+    assert "open the account anew with acme_account" in lost.error
+    assert opened.ok["created"] and f"belongs to another account, {account}" in of_another.error
+    assert "place another one (acme_order)" in of_another.error
+    assert not controller.fullchain_path.exists() and controller.state_path.read_bytes() != before
+    assert anew.ok["changed"] and anew["account_uri"] == opened["account_uri"]

@@ -24,7 +24,7 @@ from .._dns import propagation
 from .._dns.records import DnsRecord, merge
 from .._errors import UserError
 from .download import download
-from .order import OPEN, Placed, Wish, read_authorizations, side_by_side, values_for
+from .order import OPEN, Placed, Wish, read_authorizations, side_by_side, statuses_of, values_for
 from .problems import AcmeProblem, describe_problem
 from .resources import Authorization, Order, order_from, read_order
 
@@ -223,10 +223,10 @@ def order_failed(session: Session, order: Order) -> UserError:
     authorizations = read_authorizations(session, order)
     problems = [problem for problem in (one.problem() for one in authorizations) if problem]
     side_by_side(lambda one: _give_up(session, one), [one for one in authorizations if one.status == "pending"])
-    answer = _in_words(problems)
+    answer = _in_words(problems) or (describe_problem(order.error) if order.error else statuses_of(authorizations))
     return UserError(
         "The order has failed and cannot be used any more",
-        answer=answer or describe_problem(order.error),
+        answer=answer,
         remedy="Correct what the CA names; the next run places a new order with new TXT values.",
         problems=problems or ([dict(order.error)] if order.error else []),
         order_is_dead=True,

@@ -21,7 +21,7 @@ from .._errors import BadInput, UserError
 from .._pki.chain import iso
 from .._pki.names import Name
 from .memory import Remembered, utc_now
-from .problems import AcmeProblem
+from .problems import AcmeProblem, describe_problem
 from .resources import Authorization, Order, dns_value, read_authorization, read_order, record_name
 
 if t.TYPE_CHECKING:
@@ -115,14 +115,15 @@ def check_owner(session: Session, remembered: Remembered) -> None:
         raise UserError(
             "The CA does not know the account of this order (any more)",
             name=remembered.account_uri,
-            remedy="Check acme_directory and the account key; acme_account creates an account.",
+            remedy="Check acme_directory and the account key. Where the CA was reset, open the account anew with "
+            "acme_account and order anew with acme_order.",
         )
     if account.uri != remembered.account_uri:
         raise BadInput(
             "order_uri",
             remembered.order_uri,
             f"this order belongs to another account, {remembered.account_uri}; this account key is for {account.uri}",
-            remedy="Use the account key that placed the order, or remove the state to order anew.",
+            remedy="Use the account key that placed the order, or place another one (acme_order).",
         )
 
 
@@ -163,13 +164,17 @@ def pick_up(
 
 def _why(session: Session, order: Order) -> str:
     """Say why an order is of no use any more: the CA's reason, else what has become of its authorizations."""
-    from .problems import describe_problem
-
+    if order.error:
+        return describe_problem(order.error)
     authorizations = read_authorizations(session, order)
-    problems = (order.error, *(authorization.problem() for authorization in authorizations))
-    said = [describe_problem(problem) for problem in problems if problem]
-    said += [f"{one.identifier} is {one.status}" for one in authorizations if one.status not in ("pending", "valid")]
-    return said[0] if said else "no reason given"
+    said = [describe_problem(problem) for problem in (one.problem() for one in authorizations) if problem]
+    return said[0] if said else statuses_of(authorizations)
+
+
+def statuses_of(authorizations: t.Iterable[Authorization]) -> str:
+    """Say what has become of authorizations of which the CA says no more."""
+    ended = [f"{one.identifier} is {one.status}" for one in authorizations if one.status not in ("pending", "valid")]
+    return ", ".join(ended) or "no reason given"
 
 
 def read_authorizations(session: Session, order: Order) -> list[Authorization]:

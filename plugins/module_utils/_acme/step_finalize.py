@@ -188,7 +188,7 @@ def _placed(session: Session, remembered: Remembered | None, params: t.Mapping[s
     try:
         order = read_order(session, url)
     except AcmeProblem as problem:
-        if not problem.is_gone:
+        if not problem.is_gone and problem.type != "accountDoesNotExist":
             raise
         if remembered is not None:
             check_owner(session, remembered)
