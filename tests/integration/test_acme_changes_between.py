@@ -104,7 +104,7 @@ def test_t6_r15_an_authorization_that_is_lost_on_the_way_ends_the_order_and_what
     rules = [
         keeper.proxy.inject("order:status:ready=pending,times=always"),
         keeper.proxy.inject("authorization:status:valid=deactivated"),
-        keeper.proxy.inject("authorization:status:valid=pending,nth=2"),
+        keeper.proxy.inject("authorization:status:valid=pending"),
     ]
     message = keeper.fail(validation_timeout=1)
     assert "The order has failed and cannot be used any more: " in message and "is deactivated" in message

@@ -122,7 +122,7 @@ def _prove(session: Session, outcome: Outcome, plan: Plan, *, check: bool) -> Ou
     if order.status == "pending":
         authorizations = read_authorizations(session, order)
         if any(one.status not in ("pending", "valid", "processing") for one in authorizations):
-            raise order_failed(session, order)
+            raise order_failed(session, order, authorizations)
         # A CA may say what went wrong and leave the challenge to be answered again (RFC 8555 section 8.2).
         said = _in_words(problem for problem in (one.problem() for one in authorizations) if problem)
         return replace(outcome, waited=f"the CA has not validated the names yet{f' ({said})' if said else ''}")
@@ -215,12 +215,12 @@ def _send_csr(session: Session, order: Order, plan: Plan) -> Order:
         return read_order(session, order.url)
 
 
-def order_failed(session: Session, order: Order) -> UserError:
+def order_failed(session: Session, order: Order, authorizations: t.Sequence[Authorization] | None = None) -> UserError:
     """Make the error of an order that can never be fulfilled: what the CA said, name by name (R15).
 
     What is still pending of it is given up at the CA.
     """
-    authorizations = read_authorizations(session, order)
+    authorizations = authorizations or read_authorizations(session, order)
     problems = [problem for problem in (one.problem() for one in authorizations) if problem]
     side_by_side(lambda one: _give_up(session, one), [one for one in authorizations if one.status == "pending"])
     answer = _in_words(problems) or (describe_problem(order.error) if order.error else statuses_of(authorizations))
