@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
@@ -25,15 +26,29 @@ def publishing(lab: Lab) -> list[dict[str, t.Any]]:
     )
 
 
+def write_tasks(lab: Lab, *first: dict[str, t.Any]) -> None:
+    """Write the user's tasks: some of a test's own, and the guide's after them."""
+    (lab.directory / "publish.yml").write_text(yaml.safe_dump([*first, *publishing(lab)]))
+
+
+def refusing(state: str) -> dict[str, t.Any]:
+    """A task that fails in one of the two states, as an API that is down."""
+    refusal = {"msg": "the API is down"}
+    return {"name": "Refuse", "ansible.builtin.fail": refusal, "when": f"certificate_dns_state == '{state}'"}
+
+
 @pytest.fixture
 def lab() -> t.Iterator[Lab]:
     """A lab whose zone holds a value of somebody else's at the same name, and that publishes by tasks."""
-    with Lab(hosts=("pom1",)) as started:
+    with Lab() as started:
         started.paste(FOREIGN)
-        path = started.directory / "publish.yml"
-        path.write_text(yaml.safe_dump(publishing(started)))
-        started.write_vars(certificate_publish_tasks=str(path))
+        write_tasks(started)
+        started.write_vars(certificate_publish_tasks=str(started.directory / "publish.yml"))
         yield started
+
+
+def is_served(lab: Lab) -> list[bool]:
+    return [host.served("app.corp.example.com").leaf is not None for host in lab.hosts]
 
 
 def test_one_run_of_site_publishes_finishes_installs_and_cleans_up(lab: Lab) -> None:
@@ -44,7 +59,7 @@ def test_one_run_of_site_publishes_finishes_installs_and_cleans_up(lab: Lab) -> 
 
     run = lab.playbook(SITE)
     assert run.rc == 0, run.output
-    assert lab.hosts[0].served("app.corp.example.com").leaf is not None
+    assert is_served(lab) == [True, True]
     assert lab.zone_path.read_text() == ZONE + FOREIGN + "\n"
     assert "Have the records in the zone file, or not" in run.output
 
@@ -56,23 +71,64 @@ def test_one_run_of_site_publishes_finishes_installs_and_cleans_up(lab: Lab) -> 
     assert lab.pebble.requests(mark) == []
 
 
-def test_a_run_that_fails_before_the_clean_up_leaves_it_to_the_next(lab: Lab) -> None:
-    """R14. The tasks fail at the clean-up of the first run, and only there."""
-    path = lab.directory / "publish.yml"
-    tasks = publishing(lab)
-    refusing = {"name": "Refuse", "ansible.builtin.fail": {"msg": "the API is down"}}
-    refusing["when"] = "certificate_dns_state == 'absent'"  # type: ignore[assignment]
-    path.write_text(yaml.safe_dump([refusing, *tasks]))
-    run = lab.playbook("zerotrust.pomerium.renew")
-    assert run.rc != 0 and "the API is down" in run.output
+def test_where_the_clean_up_fails_the_hosts_are_served_all_the_same_and_the_next_run_repeats_it(lab: Lab) -> None:
+    """R14. The run is red in the end, names the task, and the certificate is not ordered twice."""
+    write_tasks(lab, refusing("absent"))
+    run = lab.playbook(SITE)
+    assert run.rc != 0 and "the API is down" in run.output and 'The task "Refuse" failed' in run.output
+    assert is_served(lab) == [True, True]
     assert lab.zone_path.read_text().count("IN  TXT") == 3
 
-    path.write_text(yaml.safe_dump(tasks))
+    write_tasks(lab)
     mark = lab.pebble.mark()
-    again = lab.playbook("zerotrust.pomerium.renew")
+    again = lab.playbook(SITE)
     assert again.rc == 0, again.output
     assert lab.zone_path.read_text() == ZONE + FOREIGN + "\n"
     assert lab.pebble.requests(mark) == [], "the certificate was there"
+
+
+def test_where_publishing_fails_the_order_waits_and_the_next_run_goes_on_with_it(lab: Lab) -> None:
+    write_tasks(lab, refusing("present"))
+    failed = lab.playbook(SITE)
+    assert failed.rc != 0 and 'The task "Refuse" failed' in failed.output
+    assert lab.zone_path.read_text() == ZONE + FOREIGN + "\n"
+
+    write_tasks(lab)
+    again = lab.playbook("zerotrust.pomerium.renew")
+    assert again.rc == 0, again.output
+    assert lab.pebble.log.count("Added order ") == 1
+
+
+def test_the_users_tasks_run_on_the_controller_and_where_they_delegate_to_with_the_rights_that_they_ask_for(
+    lab: Lab,
+) -> None:
+    """What keeps our own tasks on the controller must not reach theirs: they would change the wrong machine."""
+    seen = {name: lab.directory / f"{name}.seen" for name in ("here", "ssh", "become")}
+    for name, then in (("ssh", "exit 255"), ("become", 'while [ "$1" != /bin/sh ]; do shift; done; exec "$@"')):
+        (lab.directory / name).write_text(f"#!/bin/sh\ntouch {seen[name]}\n{then}\n")
+        (lab.directory / name).chmod(0o755)
+    write_tasks(
+        lab,
+        {"ansible.builtin.file": {"path": str(seen["here"]), "state": "touch"}},
+        {"ansible.builtin.command": "true", "delegate_to": "dns1", "ignore_unreachable": True, "ignore_errors": True},
+        {"ansible.builtin.command": "true", "become": True, "become_exe": str(lab.directory / "become")},
+    )
+    inventory = lab.directory / "dns.yml"
+    dns1 = {"ansible_connection": "ssh", "ansible_ssh_executable": str(lab.directory / "ssh")}
+    inventory.write_text(yaml.safe_dump({"dns": {"hosts": {"dns1": dns1}}}))
+    same_user = {"ANSIBLE_BECOME_ALLOW_SAME_USER": "true"}
+    run = lab.playbook("zerotrust.pomerium.renew", "-i", str(inventory), env=same_user)
+    assert run.rc == 0, run.output
+    assert [name for name, path in seen.items() if path.exists()] == ["here", "ssh", "become"]
+
+
+def test_variables_that_a_survey_leaves_empty_count_as_not_given(lab: Lab) -> None:
+    """AWX passes `''`, which core >= 2.19 turns into null."""
+    for empty in ("", None):
+        names = ("pomerium_hosts", "pomerium_serial", "certificate_publish_tasks", "certificate_profile")
+        run = lab.playbook(SITE, "-e", json.dumps(dict.fromkeys(names, empty)))
+        assert run.rc == 0, run.output
+        assert len(run.record_lines) == 2
 
 
 def test_by_steps_the_records_are_published_by_finalize(lab: Lab) -> None:
