@@ -118,6 +118,25 @@ def test_r27_other_names_or_another_key_type_are_a_new_certificate(controller: C
     assert len(list((controller.lineage / "versions").iterdir())) == 2
 
 
+def test_another_account_key_is_another_account_and_one_that_was_rolled_over_the_same(controller: Controller) -> None:
+    """The lineage remembers its account's URL, which is of no use with the key of another one."""
+    controller.paste(controller.run("acme_certificate").ok)
+    first = controller.run("acme_certificate").ok
+    new, other = str(controller.home / "new.pem"), str(controller.home / "other.pem")
+    rolled = {"state": "changed_key", "new_account_key_path": new}
+    one, both = {"identifiers": ["*.corp.example.com"]}, {"identifiers": ["*.corp.example.com", "a.example.com"]}
+    changed, with_new, opened, with_other = controller.run_all(
+        [
+            ("acme_account", rolled),
+            ("acme_certificate", {**one, "account_key_path": new}),
+            ("acme_account", {"account_key_path": other}),
+            ("acme_certificate", {**both, "account_key_path": other}),
+        ]
+    )
+    assert changed.ok["account_uri"] == with_new.ok["account_uri"] == first["account_uri"]
+    assert with_other.ok["account_uri"] == opened.ok["account_uri"] != first["account_uri"]
+
+
 def test_another_directory_is_a_reason_so_staging_never_passes_for_production(behind_proxy: Controller) -> None:
     """An order that is pending at one directory is not looked for at the other."""
     lab = behind_proxy.lab

@@ -19,6 +19,7 @@ from .._dns import propagation
 from .._dns.lookup import Resolvers
 from .._errors import UserError
 from .._pki import chain as chains
+from .._pki import keys
 from .._pki.csr import make_csr
 from .._version import VERSION
 from . import leftovers
@@ -63,6 +64,7 @@ class Issue:
             placed = self._order(session, remembered, may_order=may_order)
             if placed is None:
                 return {"phase": "idle", "changed": self.check and may_order}
+            self._save_account(session)
             resolvers = Resolvers(self.params.get("resolvers") or ())
             records = self._records(session, placed, resolvers)
             if not self.check:
@@ -72,16 +74,18 @@ class Issue:
             return self._finish(session, placed, records, resolvers)
 
     def _session(self, remembered: Remembered | None) -> Session:
-        """Open a session as the account of the order, of the lineage, or of the key; create it where that is agreed."""
+        """Open a session as the account of the order, of the lineage, or of the key; create it where that is agreed.
+
+        Another key than the lineage had may be another account's.
+        """
         state = self.lineage.state()
         known = state.get("account_uri") if state.get("directory") == self.access.directory else None
         uri = remembered.account_uri if remembered else self.access.account_uri or known
         session = open_session(self.access, may_create_key=uri is None and not self.check)
-        if uri is None:
+        if uri is None or (uri == known and not remembered and state.get("account_key") != _digest(session)):
             self._sign_on(session)
         else:
             session.use_account(uri)
-            self._save_account(uri)
         return session
 
     def _sign_on(self, session: Session) -> None:
@@ -94,7 +98,7 @@ class Issue:
                 contact=self.params.get("contact") or (),
                 terms_agreed=self.params["terms_agreed"],
             )
-        self._save_account(t.cast("str", session.account_uri))
+        self._save_account(session)
 
     def _order(self, session: Session, remembered: Remembered | None, *, may_order: bool) -> Placed | None:
         if remembered is not None:
@@ -237,6 +241,11 @@ class Issue:
         if not self.check:
             self.lineage.learn(limited_by=self.access.directory, limited_until=chains.iso(until), limited_why=why)
 
-    def _save_account(self, uri: str) -> None:
+    def _save_account(self, session: Session) -> None:
         if not self.check:
-            self.lineage.learn(directory=self.access.directory, account_uri=uri)
+            uri, digest = session.account_uri, _digest(session)
+            self.lineage.learn(directory=self.access.directory, account_uri=uri, account_key=digest)
+
+
+def _digest(session: Session) -> str:
+    return keys.public_sha256(session.key.public_key())
