@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import typing as t
+from importlib.metadata import version
 
 import pytest
 import yaml
@@ -75,7 +76,7 @@ def test_where_the_clean_up_fails_the_hosts_are_served_all_the_same_and_the_next
     """R14. The run is red in the end, names the task, and the certificate is not ordered twice."""
     write_tasks(lab, refusing("absent"))
     run = lab.playbook(SITE)
-    assert run.rc != 0 and "the API is down" in run.output and 'The task "Refuse" failed' in run.output
+    assert run.rc != 0 and "the API is down" in run.output and "The task Refuse has failed" in run.output
     assert is_served(lab) == [True, True]
     assert lab.zone_path.read_text().count("IN  TXT") == 3
 
@@ -90,7 +91,7 @@ def test_where_the_clean_up_fails_the_hosts_are_served_all_the_same_and_the_next
 def test_where_publishing_fails_the_order_waits_and_the_next_run_goes_on_with_it(lab: Lab) -> None:
     write_tasks(lab, refusing("present"))
     failed = lab.playbook(SITE)
-    assert failed.rc != 0 and 'The task "Refuse" failed' in failed.output
+    assert failed.rc != 0 and "The task Refuse has failed" in failed.output
     assert lab.zone_path.read_text() == ZONE + FOREIGN + "\n"
 
     write_tasks(lab)
@@ -123,8 +124,9 @@ def test_the_users_tasks_run_on_the_controller_and_where_they_delegate_to_with_t
 
 
 def test_variables_that_a_survey_leaves_empty_count_as_not_given(lab: Lab) -> None:
-    """AWX passes `''`, which core >= 2.19 turns into null."""
-    for empty in ("", None):
+    """AWX passes `''`, which core >= 2.19 turns into null; older ones refuse null for a role's option by themselves."""
+    older = tuple(map(int, version("ansible-core").split(".")[:2])) < (2, 19)
+    for empty in ("",) if older else ("", None):
         names = ("pomerium_hosts", "pomerium_serial", "certificate_publish_tasks", "certificate_profile")
         run = lab.playbook(SITE, "-e", json.dumps(dict.fromkeys(names, empty)))
         assert run.rc == 0, run.output
