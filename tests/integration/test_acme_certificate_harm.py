@@ -115,6 +115,13 @@ def test_with_the_ca_down_an_error_is_returned_beside_the_certificate_in_use(con
     assert returned.run.seconds < 30, "a CA that refuses connections is not waited for"
 
 
+def test_in_check_mode_too_an_error_is_returned_so_that_the_rest_of_a_play_can_be_seen(controller: Controller) -> None:
+    controller.run("acme_certificate").ok["order_uri"]
+    controller.lab.pebble.stop()
+    would = controller.run("acme_certificate", check=True, **RETURN).ok
+    assert "The CA cannot be reached" in would["error"] and not would["changed"]
+
+
 def test_r22_two_runs_at_once_make_one_order_and_one_certificate(controller: Controller) -> None:
     def both() -> list[t.Any]:
         with ThreadPoolExecutor() as pool:

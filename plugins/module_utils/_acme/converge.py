@@ -64,7 +64,7 @@ class Run:
         except BadInput:
             raise
         except UserError as error:
-            if self.params["on_error"] == "fail" or self.check:
+            if self.params["on_error"] == "fail":
                 raise
             facts = {key: value for key, value in error.facts.items() if key in ("missing_records", "problems")}
             done = {"phase": "idle", "error": str(error), **facts}
