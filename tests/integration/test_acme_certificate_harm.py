@@ -10,6 +10,7 @@ import json
 import os
 import random
 import signal
+import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -33,6 +34,7 @@ from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import (
     Rule,
     path_of,
 )
+from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
 
 ONE_OF_EACH = {"accounts": 1, "orders": 1, "certificates": 1}
 RETURN = {"on_error": "return"}
@@ -153,6 +155,19 @@ def test_an_order_that_failed_is_forgotten_and_the_next_run_orders_anew(controll
     }
     assert failed["problems"] and failed["done"]
     assert again.ok["changed"] and not set(entries(again)) & set(entries(first.ok))
+
+
+def test_a_certificate_that_ran_out_before_it_was_fetched_is_ordered_anew(start: t.Callable[..., Controller]) -> None:
+    """A laptop that was closed in between: the order stays valid, and no run could ever store what it gives."""
+    short = {"default": {"description": "gone at once", "validityPeriod": 2}}
+    controller = start(faults=["certificate:problem:unauthorized"], pebble={"profiles": short})
+    controller.paste(controller.run("acme_certificate").ok)
+    assert "refused to give the certificate" in controller.run("acme_certificate").error
+    issued = time.monotonic()
+    until(lambda: time.monotonic() > issued + 3, what="the certificate to run out")
+    late, again = controller.run_all([("acme_certificate", {})] * 2)
+    assert "The certificate expired at" in late.error and "It ran out before it was fetched: order anew" in late.error
+    assert again.ok["changed"] and not again["reused"]
 
 
 def test_r29_an_order_that_is_of_no_use_is_replaced_or_said_where_none_may_be(behind_proxy: Controller) -> None:

@@ -42,6 +42,7 @@ def test_a_users_request_is_ordered_and_certified(controller: Controller) -> Non
     assert is_pair(controller.fullchain_path, controller.home / "corp.key")
     assert not controller.key_path.exists()
     assert "The certificate is not for this private key" in other.error
+    assert "give the key that it was asked for with, or order anew (acme_order with renew: true)" in other.error
 
 
 def test_a_request_that_cannot_be_used_is_refused_before_anything_is_sent(controller: Controller) -> None:

@@ -59,7 +59,11 @@ def download(
         chains.check_links(chain, anchors=anchors)
         chains.check_dates(chain, now=utc_now())
     except chains.ChainError as error:
-        error.advise(f"This is what the CA gave at {order.certificate_url}. Nothing was written; run again.")
+        remedy = "Run again; where it stays so, give the key that it was asked for with, or order anew"
+        if isinstance(error, chains.ExpiredError):
+            remedy = "It ran out before it was fetched: order anew, as the next run of acme_certificate does"
+        place = order.certificate_url
+        error.advise(f"The CA gives it at {place}; nothing was written. {remedy} (acme_order with renew: true).")
         raise
     if preferred is None or chain.ends_at == preferred:
         return Downloaded(chain)

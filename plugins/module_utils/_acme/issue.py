@@ -31,6 +31,7 @@ from .options import Access
 from .order import Placed, Wish, awaiting_records, pick_up, records_for, remembering_limits
 from .place import check_profile, place, serves_renewal_info
 from .problems import AcmeProblem
+from .resources import parse_moment
 from .returns import order_returns
 from .session import Session, open_session, trust_anchors
 
@@ -183,7 +184,7 @@ class Issue:
         try:
             outcome = drive(session, placed, self._plan(placed, resolvers), check=self.check)
         except UserError as error:
-            if error.facts.get("order_is_dead") and not self.check:
+            if not self.check and (error.facts.get("order_is_dead") or self._has_run_out(error)):
                 leftovers.drop_pending(self.lineage)
             raise
         for text in outcome.warnings:
@@ -199,6 +200,15 @@ class Issue:
         if outcome.chain is not None and not self.check:
             values.update(self._store(session, outcome))
         return values
+
+    def _has_run_out(self, error: UserError) -> bool:
+        """Tell whether the order's certificate expired before it was fetched: no run could store it any more.
+
+        One that had expired before the order was placed is not the order's.
+        """
+        order = memories.load_memory(self.lineage.order_path, option="store_path").order
+        created = parse_moment(order.created) if order else None
+        return isinstance(error, chains.ExpiredError) and created is not None and error.not_after > created
 
     def _plan(self, placed: Placed, resolvers: Resolvers) -> Plan:
         return Plan(

@@ -220,11 +220,20 @@ def check_key(chain: Chain, public_sha256: str) -> None:
         )
 
 
+class ExpiredError(ChainError):
+    """A certificate whose time is over, since `not_after`."""
+
+    def __init__(self, facts: Facts) -> None:
+        """Say so."""
+        self.not_after = facts.not_after
+        super().__init__(f"The certificate expired at {iso(facts.not_after)}", name=", ".join(facts.names))
+
+
 def check_dates(chain: Chain, *, now: datetime) -> None:
     """Refuse a leaf that has expired, or that begins in the future by more than a minute."""
     facts = describe(chain.leaf)
     if facts.not_after <= now:
-        raise ChainError(f"The certificate expired at {iso(facts.not_after)}", name=", ".join(facts.names))
+        raise ExpiredError(facts)
     if facts.not_before > now + timedelta(minutes=1):
         raise ChainError(f"The certificate is not valid before {iso(facts.not_before)}", name=", ".join(facts.names))
 
