@@ -34,7 +34,7 @@ options:
       - Keep this file. Whoever has it can revoke what was issued for it, and without it a new account is needed.
       - Exactly one of O(account_key_path) and O(account_key_content) is needed.
     type: path
-    aliases: [account_key_src, account_key]
+    aliases: [account_key_src]
   account_key_content:
     description:
       - The account key itself, as PEM or JWK text.

@@ -219,7 +219,7 @@ def test_options_under_the_names_of_community_crypto_are_taken(moved: Moved) -> 
     lab, srv = moved.lab, moved.lab.directory / "srv"
     moved.run(STEPS)
     given = {"dest": "corp.crt", "fullchain_dest": "corp.pem", "chain_dest": "corp-chain.pem"}
-    options = {option: f"/srv/acme/{name}" for option, name in {**given, "account_key": "account.pem"}.items()}
+    options = {option: f"/srv/acme/{name}" for option, name in {**given, "account_key_src": "account.pem"}.items()}
     options.update(state_path="/srv/acme/corp.json", private_key_path="/srv/acme/corp.key", acme_directory=STAGING)
     task = {"zerotrust.pomerium.acme_finalize": options, "run_once": True}
     run(lab, adapt(lab, yaml.safe_dump([task])))

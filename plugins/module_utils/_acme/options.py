@@ -28,7 +28,7 @@ _TO_BASE64URL = str.maketrans("+/", "-_")
 
 ACCOUNT: dict[str, t.Any] = {
     "acme_directory": {"type": "str"},
-    "account_key_path": {"type": "path", "aliases": ["account_key_src", "account_key"]},
+    "account_key_path": {"type": "path", "aliases": ["account_key_src"]},
     "account_key_content": {"type": "str", "no_log": True},
     "account_key_passphrase": {"type": "str", "no_log": True},
     "account_uri": {"type": "str"},
