@@ -77,8 +77,20 @@ def test_while_a_host_keeps_the_old_certificate_it_is_not_revoked(lab: Lab) -> N
 
 def test_without_a_version_nothing_is_revoked_and_the_option_is_named(lab: Lab) -> None:
     old = current(lab)
-    run = lab.playbook(REVOKE)
-    assert run.rc != 0 and "certificate_revoke_version" in run.output
+    for given in ("", f"versions/{old}"):
+        run = lab.playbook(REVOKE, "-e", f"certificate_revoke_version={given}")
+        assert run.rc != 0 and "Say which version" in run.output and "certificate_revoke_version" in run.output
+        assert "Install the certificate" not in run.output
     missing = lab.playbook(REVOKE, "-e", "certificate_revoke_version=20200101T000000Z-1")
     assert missing.rc != 0 and "20200101T000000Z-1/cert.pem" in missing.output
     assert (current(lab), status(lab, old)) == (old, "Valid")
+
+
+def test_with_a_limit_it_refuses_to_leave_hosts_with_a_revoked_certificate(lab: Lab) -> None:
+    old, asked = current(lab), f"certificate_revoke_version={current(lab)}"
+    limited = lab.playbook(REVOKE, "-e", asked, "--limit", "pom1")
+    assert limited.rc != 0 and "pom2 would be left with a certificate that is revoked" in limited.output
+    assert lab.pebble.log.count("Added order ") == 1 and status(lab, old) == "Valid"
+
+    gone = lab.playbook(REVOKE, "-e", asked, "-e", "pomerium_hosts=pomerium:!pom2")
+    assert gone.rc == 0 and len(gone.record_lines) == 2, gone.output
