@@ -37,21 +37,23 @@ class Visit:
     body: str
 
 
-def look(port: int, server_name: str | None, *, has_proxy_protocol: bool = False) -> Served:
-    """Shake hands with 127.0.0.1:`port` and take whatever is served; nothing is verified."""
+def look(port: int, server_name: str | None, *, address: str = "127.0.0.1", has_proxy_protocol: bool = False) -> Served:
+    """Shake hands with `address`:`port` and take whatever is served; nothing is verified."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with _secured(port, context, server_name, has_proxy_protocol) as connection:
+    with _secured((address, port), context, server_name, has_proxy_protocol) as connection:
         return _served(connection)
 
 
-def visit(port: int, server_name: str, *, root_pem: bytes, has_proxy_protocol: bool = False) -> Visit:
-    """Get https://`server_name`/ from 127.0.0.1:`port`, trusting `root_pem` alone.
+def visit(
+    port: int, server_name: str, *, root_pem: bytes, address: str = "127.0.0.1", has_proxy_protocol: bool = False
+) -> Visit:
+    """Get https://`server_name`/ from `address`:`port`, trusting `root_pem` alone.
 
     Raises ssl.SSLCertVerificationError where a browser would show its warning.
     """
     context = ssl.create_default_context(cadata=root_pem.decode())
-    with _secured(port, context, server_name, has_proxy_protocol) as connection:
+    with _secured((address, port), context, server_name, has_proxy_protocol) as connection:
         connection.sendall(f"GET / HTTP/1.1\r\nHost: {server_name}\r\nConnection: close\r\n\r\n".encode())
         answer = http.client.HTTPResponse(connection)
         answer.begin()
@@ -61,9 +63,9 @@ def visit(port: int, server_name: str, *, root_pem: bytes, has_proxy_protocol: b
 
 @contextlib.contextmanager
 def _secured(
-    port: int, context: ssl.SSLContext, server_name: str | None, has_proxy_protocol: bool
+    target: tuple[str, int], context: ssl.SSLContext, server_name: str | None, has_proxy_protocol: bool
 ) -> t.Iterator[ssl.SSLSocket]:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+    with socket.create_connection(target, timeout=10) as plain:
         if has_proxy_protocol:
             plain.sendall(PROXY_HEADER)
         with context.wrap_socket(plain, server_hostname=server_name) as connection:

@@ -19,7 +19,8 @@ import sys
 import typing as t
 from pathlib import Path
 
-from ansible_collections.zerotrust.pomerium.tests.lab.handshake import Served, Visit, look, visit
+from ansible_collections.zerotrust.pomerium.tests.lab.handshake import look
+from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_seen import SeenPomerium
 from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
 from ansible_collections.zerotrust.pomerium.tests.lab.process import Child, StartFailed, plain_environment
 from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
@@ -31,7 +32,7 @@ COLLECTIONS = Path(__file__).resolve().parents[5]
 CONFIGURED = """\
 # Pomerium on {name}: kept by hand, and quoted as people quote.
 # To run on :443 set AmbientCapabilities=CAP_NET_BIND_SERVICE in a systemd override
-address: 127.0.0.1:{port}  # no root in the lab, so no :443
+address: {address}  # no root in the lab, so no :443
 grpc_address: "127.0.0.1:{grpc_port}"
 health_check_addr: '127.0.0.1:{health_port}'
 
@@ -56,7 +57,7 @@ routes:
 PACKAGED = """\
 # To run on :443 set AmbientCapabilities=CAP_NET_BIND_SERVICE
 # in a systemd override
-address: 127.0.0.1:{port}
+address: {address}
 grpc_address: 127.0.0.1:{grpc_port}
 health_check_addr: 127.0.0.1:{health_port}
 
@@ -75,7 +76,7 @@ policy:
 """
 
 
-class PomeriumHost:
+class PomeriumHost(SeenPomerium):
     """A host; use it as a context manager, which starts its Pomerium where its configuration lets it start."""
 
     def __init__(
@@ -97,7 +98,7 @@ class PomeriumHost:
         self.config_path = self.etc / "config.yaml"
         self.tls_directory = directory / "etc/pomerium-tls"
         self.port, self._grpc_port, self._health_port = (LEASES.lease() for _each in range(3))
-        self.shared_secret, self.cookie_secret = (_secret() for _each in range(2))
+        self.shared_secret, self.cookie_secret = (new_secret() for _each in range(2))
         self._write_config(PACKAGED if config == "packaged" else CONFIGURED)
         self.original_config_text = self.config_text
         real = find_pomerium()
@@ -165,26 +166,6 @@ class PomeriumHost:
         for port in (self.port, self._grpc_port, self._health_port):
             LEASES.release(port)
 
-    def served(self, server_name: str | None = "app.corp.example.com") -> Served:
-        """What a handshake with this host's Pomerium shows, unverified."""
-        return look(self.port, server_name)
-
-    def visit(self, server_name: str, *, root_pem: bytes) -> Visit:
-        """Get https://`server_name`/ from this host as a browser would that trusts `root_pem` alone."""
-        return visit(self.port, server_name, root_pem=root_pem)
-
-    def wait_served(
-        self, serial_number: int, *, server_name: str = "app.corp.example.com", within: float = 5
-    ) -> Served:
-        """Wait until the leaf with this serial number is served."""
-
-        def has_it() -> Served | None:
-            served = self.served(server_name)
-            return served if served.leaf.serial_number == serial_number else None
-
-        served: Served = until(has_it, what=f"{self.name} to serve {serial_number:x}", within=within)
-        return served
-
     def wait_log(self, text: str, *, since: int = 0, within: float = 5) -> None:
         """Wait until the log, from character `since` on, contains `text`."""
         until(lambda: text in self.log[since:], what=f"{text!r} in the log of {self.name}", within=within)
@@ -212,7 +193,7 @@ class PomeriumHost:
             template.format(
                 name=self.name,
                 etc=self.etc,
-                port=self.port,
+                address=f"127.0.0.1:{self.port}",
                 grpc_port=self._grpc_port,
                 health_port=self._health_port,
                 shared_secret=self.shared_secret,
@@ -235,5 +216,6 @@ def find_pomerium() -> Path | None:
     return Path(named) if named else None
 
 
-def _secret() -> str:
+def new_secret() -> str:
+    """A secret as Pomerium wants them: 32 octets in base64."""
     return base64.b64encode(secrets.token_bytes(32)).decode()

@@ -127,18 +127,19 @@ def leashed(command: t.Sequence[str]) -> list[str]:
 def kill_tree(process: subprocess.Popen[t.Any]) -> None:
     """SIGKILL a child of ours and all that it has started, sessions of their own included (Ansible's workers)."""
     process.send_signal(signal.SIGSTOP)  # so that it starts no more while we look
-    for pid in [*_descendants(process.pid), process.pid]:
+    for pid in [*descendants(process.pid), process.pid]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """All that a process has started, and what these have started."""
     try:
         lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
     except OSError:
         return []
     children = [int(child) for text in lists for child in text.split()]
-    return [*children, *(one for child in children for one in _descendants(child))]
+    return [*children, *(one for child in children for one in descendants(child))]
 
 
 def plain_environment(**extra: str) -> dict[str, str]:
