@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import typing as t
 from pathlib import Path
 
@@ -16,7 +17,9 @@ import pytest
 if t.TYPE_CHECKING:  # imported in functions: pytest-ansible sets its import hooks only after it has loaded this file
     from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import Keeper
     from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller
+    from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import Site
     from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
+    from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 
 NUMBERS = itertools.count(1)
 
@@ -67,3 +70,32 @@ def keeper(shared_ca: Lab, tmp_path: Path) -> t.Iterator[Keeper]:
     domain = f"k{next(NUMBERS)}.example.com"
     with FaultProxy(shared_ca.pebble, tmp_path / "proxy") as proxy:
         yield Keeper(shared_ca, proxy, tmp_path, f"*.{domain}", domain)
+
+
+@pytest.fixture
+def boot(tmp_path: Path) -> t.Iterator[t.Callable[..., Machine]]:
+    """Boot machines, with arguments of Machine. Skipped where there is no root or package for it; in CI that fails."""
+    from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine, what_is_missing
+
+    missing = what_is_missing()
+    if missing is not None and os.environ.get("CI") and os.geteuid() == 0:
+        pytest.fail(f"CI has to boot machines, and lacks {missing}")
+    if missing is not None:
+        pytest.skip(f"machines need {missing}")
+    with contextlib.ExitStack() as stack:
+
+        def boot_one(name: str = "pom1", **options: t.Any) -> Machine:
+            return stack.enter_context(Machine(tmp_path / "machines" / name, name, **options))
+
+        yield boot_one
+
+
+@pytest.fixture
+def make_fleet(boot: t.Callable[..., Machine], tmp_path: Path) -> t.Callable[..., Site]:
+    """Boot machines by these names, and give what is run on them over SSH."""
+    from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import Site
+
+    def make(*names: str, **options: t.Any) -> Site:
+        return Site(tmp_path, *(boot(name, **options) for name in names or ("pom1",)))
+
+    return make

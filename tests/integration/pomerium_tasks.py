@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
+from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import Ansible, PlaybookRun
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import COLLECTIONS, PomeriumHost
 
@@ -25,7 +26,7 @@ NAMES = ("*.corp.example.com", "corp.example.com")
 class Site:
     """Hosts, and certificates in files on the controller; tasks are run by ansible-playbook."""
 
-    def __init__(self, directory: Path, *hosts: PomeriumHost) -> None:
+    def __init__(self, directory: Path, *hosts: PomeriumHost | Machine) -> None:
         self.directory, self.hosts = directory, hosts
         self.authority = Authority("Lab CA")
         self.sources = directory / "sources"
@@ -39,7 +40,8 @@ class Site:
         )
 
     @property
-    def host(self) -> PomeriumHost:
+    def host(self) -> t.Any:
+        """The first one, a PomeriumHost or a Machine: both are seen by the same names."""
         return self.hosts[0]
 
     @property
@@ -55,7 +57,7 @@ class Site:
     def lay(self, issued: Issued) -> None:
         issued.write(self.sources / "fullchain.pem", self.sources / "privkey.pem")
 
-    def run(self, *arguments: str, module: str = "pomerium_certificate", **options: t.Any) -> PlaybookRun:
+    def run(self, *arguments: str, module: str = "pomerium_certificate", rc: int = 0, **options: t.Any) -> PlaybookRun:
         """Run the module in a play on the hosts; its result is written to a file of each host."""
         own: dict[str, t.Any] = {}
         if module == "pomerium_certificate":
@@ -73,13 +75,15 @@ class Site:
             "check_mode": False,
             "diff": False,
             "no_log": True,
+            "delegate_to": "localhost",
+            "vars": LOCAL,
         }
         task["ignore_errors"] = True
         play = {"name": "Play", "hosts": "pomerium", "gather_facts": False, "tasks": [task, keep]}
         playbook = self.directory / "play.yml"
         playbook.write_text(yaml.safe_dump([play], sort_keys=False))
         run = self.ansible.run(playbook, *arguments)
-        assert run.rc == 0, run.output
+        assert run.rc == rc, run.output
         return run
 
     def install(self, *arguments: str, **options: t.Any) -> dict[str, t.Any]:
@@ -100,6 +104,13 @@ class Site:
                 found[str(path)] = (path.lstat().st_mode, content)
         return found
 
+
+LOCAL = {
+    "ansible_connection": "local",
+    "ansible_become": False,
+    "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+}
+"""Variables of a task that writes for the test, whatever the host's are."""
 
 SOURCES = {"fullchain_src": "fullchain.pem", "private_key_src": "privkey.pem"}
 

@@ -83,7 +83,7 @@ USERS = {"pomerium": (987, "/", "/sbin/nologin"), "ops": (986, "/home/ops", "/bi
 
 
 class Machine(SeenPomerium):
-    """A machine; use it as a context manager. `config` is as for PomeriumHost.
+    """A machine; use it as a context manager. `config` is as for PomeriumHost, which here may be not started yet.
 
     `python` is a prefix of a Python that Ansible uses there, in place of the system's.
     """
@@ -97,6 +97,7 @@ class Machine(SeenPomerium):
         name: str,
         *,
         config: t.Literal["configured", "packaged"] = "configured",
+        is_started: bool = True,
         python: Path | None = None,
     ) -> None:
         self.name, self.directory = name, directory
@@ -104,7 +105,7 @@ class Machine(SeenPomerium):
         self._number = LEASES.lease()  # below 2^15: a network of four addresses for each, in 198.18.0.0/15
         self._id = f"zp{self._number}"
         self._gateway, self.address = (_address(self._number, last) for last in (1, 2))
-        self._config, self._python = config, python
+        self._config, self._is_started, self._python = config, is_started, python
         self._keys = Keys(directory / "ssh")
         self.shared_secret, self.cookie_secret = new_secret(), new_secret()
         self.is_real = find_pomerium() is not None
@@ -246,9 +247,9 @@ class Machine(SeenPomerium):
         self._child.wait_until(self._find_leader, what="its init")
         self._connect()
         self._child.wait_until(lambda: is_ssh(self.address, 22), what="an SSH banner")
-        if self._config == "configured":
+        if self._is_started and self._config == "configured":
             self.restart()
-        else:
+        elif self._is_started:
             self.run("systemctl", "start", "pomerium", check=False)
 
     def _lay(self, layer: Path) -> None:

@@ -105,7 +105,7 @@ def _unit(service: str) -> Process | None:
     uid, gid = _ids(shown.get("User") or "root", shown.get("Group") or "")
     argv = re.search(r"argv\[\]=(.*?) ;", shown.get("ExecStart", ""))
     return Process(
-        state=_down_state(shown),
+        state=_down_state(service, shown),
         unit=service,
         uid=uid,
         gid=gid,
@@ -113,12 +113,17 @@ def _unit(service: str) -> Process | None:
     )
 
 
-def _down_state(shown: t.Mapping[str, str]) -> str:
+def _down_state(service: str, shown: t.Mapping[str, str]) -> str:
+    """Say why it is down. Of a stopped unit that nothing refers to (it is not enabled) systemd forgets that it ever
+    ran; the journal of this boot still knows."""
     if shown.get("ActiveState") == "failed" or shown.get("SubState") == "auto-restart":
         return "failed"
-    if shown.get("ExecMainStartTimestampMonotonic", "0") in ("", "0"):
-        return "never_started"
-    return "stopped"
+    if shown.get("ExecMainStartTimestampMonotonic", "0") not in ("", "0"):
+        return "stopped"
+    status, output = run_command(
+        "journalctl", "--unit", service, "--boot", "--lines", "1", "--output", "cat", "--quiet"
+    )
+    return "stopped" if status == 0 and output.strip() else "never_started"
 
 
 def _ids(user: str, group: str) -> tuple[int | None, int | None]:
