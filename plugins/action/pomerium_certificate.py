@@ -10,8 +10,10 @@ import os
 import typing as t
 from datetime import datetime, timezone
 
+from ..module_utils._errors import BadInput
 from ..module_utils._host.options import CERTIFICATE
 from ..plugin_utils._action import PomeriumAction
+from ..plugin_utils._back import Back, whoever_runs
 from ..plugin_utils._bundle import Bundle, Sources, make_bundle
 from ..plugin_utils._install import Install
 from ..plugin_utils._outcome import would_install
@@ -22,11 +24,24 @@ class ActionModule(PomeriumAction):
     SPEC = CERTIFICATE
 
     def work(self, options: dict[str, t.Any], host: Host) -> dict[str, t.Any]:
+        back = Back(options, host, by=whoever_runs(host.task_vars))
+        if options["version"] == "previous":
+            return back.run(check=self.is_check).returns(diff=bool(self._task.diff))
+        self._need_sources(options)
         missing = [path for path in self._paths(options) if not os.path.exists(path)]
         if self.is_check and missing:
             return would_install(f"{', '.join(missing)} does not exist yet")
-        install = Install(options, host, self._bundle(options))
+        install = Install(options, host, self._bundle(options), back)
         return install.run(check=self.is_check).returns(diff=bool(self._task.diff))
+
+    @staticmethod
+    def _need_sources(options: t.Mapping[str, t.Any]) -> None:
+        for kind in ("fullchain", "private_key"):
+            if not (options[f"{kind}_src"] or options[f"{kind}_content"]):
+                raise BadInput(
+                    f"{kind}_src", None, f"is missing, and so is {kind}_content",
+                    remedy="Give one of them; only version: previous needs neither.",
+                )  # fmt: skip
 
     def _paths(self, options: t.Mapping[str, t.Any]) -> list[str]:
         kinds = ("fullchain", "private_key", "authority")

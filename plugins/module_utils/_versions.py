@@ -102,9 +102,10 @@ class Versions:
         """Make a version the current one, with one rename."""
         _files.point_link(self.link, os.path.join("versions", version))
 
-    def prune(self, keep: int) -> list[str]:
-        """Remove all but the newest `keep` versions and the current one, and what a killed run left; name them."""
-        names = self.names()
+    def prune(self, keep: int, order: t.Sequence[str] | None = None) -> list[str]:
+        """Remove all but the last `keep` versions (in `order`, or of their names) and the current one, and what a
+        killed run left; name them."""
+        names = self.names() if order is None else order
         gone = [name for name in names[: max(0, len(names) - keep)] if name != self.current()]
         for name in gone:
             _files.remove_tree(self.path(name))

@@ -53,13 +53,18 @@ options:
       - Files of which V(read) gives the certificates, beside those that it finds in the configuration.
     type: list
     elements: str
+  versions:
+    description:
+      - Whether V(look) tells of all versions, not only of the one in use. It does on a host that is held.
+    type: bool
+    default: false
   version:
     description:
       - Name of the version that V(apply) installs.
     type: str
   files:
     description:
-      - The files of the version.
+      - The files of the version. Where they are not given the version is one that lies on the host.
     type: list
     elements: dict
     suboptions:
@@ -90,6 +95,15 @@ options:
     description:
       - What is written beside C(current) once the install is proven.
     type: dict
+  hold:
+    description:
+      - The hold that V(apply) takes before it switches to the version.
+    type: dict
+  lift:
+    description:
+      - Whether V(apply) lifts a hold. Otherwise it does nothing on a host that is held.
+    type: bool
+    default: false
   reload:
     description:
       - What may be done to make Pomerium serve the bundle.

@@ -21,6 +21,8 @@ description:
     Certificate, key and CA change together by one rename, and a renewal does not touch the configuration.
   - Of the configuration only the lines of these settings are edited; every other byte survives. A backup is kept beside
     it. Its text does not leave this module, since it holds secrets.
+  - Where a new certificate breaks something, O(version=previous) switches back to the one before, and holds the host
+    there until O(version=current).
   - Where nothing differs, one module execution on the host is all that happens. A renewal takes two, the first
     install and a changed configuration three.
   - The host needs Python 3.8 or later and nothing else. The controller needs C(cryptography), C(idna) and
@@ -29,13 +31,29 @@ extends_documentation_fragment:
   - zerotrust.pomerium._pomerium
   - zerotrust.pomerium._pomerium.attributes
 options:
+  version:
+    description:
+      - With V(previous) the host goes back to the version that was in use before the one that is in use, which still
+        lies there, and is held at it. That needs no source, no store and no CA. The configuration is not touched. As
+        with every install, a handshake proves that it is served, else everything is put back.
+      - On a host that is held installs do nothing (also with V(previous), so two people may ask for it) but say so in
+        RV(msg) and in a warning, and also warn when less than a fifth of the held certificate's lifetime is left. Newer
+        certificates are not even written there.
+      - With V(current) the given certificate is installed, and a hold is lifted. Where it is not served the hold is put
+        back too.
+      - Without it the given certificate is installed, save on a host that is held.
+      - Refused is to go back where there is no other version, or where that one has expired, is damaged, or is of a
+        staging CA (see O(allow_staging)). One that does not cover O(expect_names) is only warned of.
+      - An install that was killed after the hold was written, and before the switch, is finished by the next one.
+    type: str
+    choices: [current, previous]
   fullchain_src:
     description:
       - The certificate with its chain, leaf first (PEM), on the controller. Found as M(ansible.builtin.copy) finds
         its O(ansible.builtin.copy#module:src); it may be encrypted with Ansible Vault.
       - The files C(meta.json) and C(meta.sig), which C(acme_certificate) writes beside it, are shipped along.
       - In check mode it may not exist yet; then the module says that it would install.
-      - Exactly one of O(fullchain_src) and O(fullchain_content) is needed.
+      - Exactly one of O(fullchain_src) and O(fullchain_content) is needed, save with O(version=previous).
     type: path
   fullchain_content:
     description:
@@ -44,7 +62,7 @@ options:
   private_key_src:
     description:
       - The private key (PEM, not encrypted by a passphrase) on the controller. It may be encrypted with Ansible Vault.
-      - Exactly one of O(private_key_src) and O(private_key_content) is needed.
+      - Exactly one of O(private_key_src) and O(private_key_content) is needed, save with O(version=previous).
     type: path
   private_key_content:
     description:
@@ -117,7 +135,8 @@ options:
     default: auto
   keep_versions:
     description:
-      - How many versions are kept on the host.
+      - How many versions are kept on the host, the ones that were in use last. With less than 2 there is none to go
+        back to.
     type: int
     default: 3
   allow_staging:
@@ -154,6 +173,11 @@ EXAMPLES = r"""
     probe:
       address: 192.0.2.10
       port: 8443
+  become: true
+
+- name: Go back to the certificate before this one, and stay there
+  zerotrust.pomerium.pomerium_certificate:
+    version: previous
   become: true
 
 - name: Take over from certificates that are configured in another way
@@ -204,6 +228,36 @@ version:
   returned: success
   type: str
   sample: 20261124T101500Z-3a5f
+held:
+  description: Whether the host is held at this version, so that installs do nothing until O(version=current).
+  returned: success
+  type: bool
+  sample: false
+hold:
+  description: Who holds the host; null where nobody does.
+  returned: success
+  type: dict
+  contains:
+    version:
+      description: The version that is held.
+      returned: success
+      type: str
+      sample: 20260925T101500Z-51c0
+    left:
+      description: The version that was in use before that.
+      returned: success
+      type: str
+      sample: 20261124T101500Z-3a5f
+    since:
+      description: Since when (ISO 8601, UTC).
+      returned: success
+      type: str
+      sample: "2026-11-25T03:12:40Z"
+    by:
+      description: Who asked for it, the user of AWX or of the controller.
+      returned: success
+      type: str
+      sample: ann
 served:
   description: What the handshake showed; null where nobody looked.
   returned: success
@@ -217,7 +271,7 @@ served:
       type: str
       sample: served
     is_ours:
-      description: Whether the leaf is that of this bundle.
+      description: Whether the leaf is that of this bundle, or of the version that is held.
       returned: success
       type: bool
       sample: true

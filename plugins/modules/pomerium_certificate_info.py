@@ -73,11 +73,20 @@ installed:
   description:
     - The installed bundle; null where there is none. It has C(version), C(files), and what is known of the certificate,
       namely C(names), C(not_before), C(not_after), C(serial), C(fingerprint_sha256), C(issuer) and C(cert_id).
+    - C(hold) is as RV(zerotrust.pomerium.pomerium_certificate#module:hold), null where the host is not held.
+    - C(versions) are all that lie on the host, the one in use first, then the one that was in use before it, and so on.
+      C(problem) says why one could not be used, and is null where it could.
   returned: success
   type: dict
   sample:
     version: 20261124T101500Z-3a5f
     files: [ca.pem, fullchain.pem, meta.json, privkey.pem]
+    hold: null
+    versions:
+      - version: 20261124T101500Z-3a5f
+        names: ["*.corp.example.com"]
+        not_after: "2027-02-22T10:14:59Z"
+        problem: null
     names: ["*.corp.example.com"]
     not_after: "2027-02-22T10:14:59Z"
 served:

@@ -78,7 +78,7 @@ def make_bundle(sources: Sources, *, expect_names: t.Sequence[str], now: datetim
     chains.check_key(chain, keys.public_sha256(key.public_key()))
     chains.check_links(chain, anchors=issuers)
     chains.check_dates(chain, now=now)
-    chains.check_covers(chain, [_expected(name) for text in expect_names for name in text.split()])
+    chains.check_covers(chain, expected_names(expect_names))
     _check_kind(chain, facts)
     files = {"fullchain.pem": File(chain.pem(), 0o644), "privkey.pem": File(keys.to_pem(key), 0o640)}
     if issuers:
@@ -91,6 +91,11 @@ def make_bundle(sources: Sources, *, expect_names: t.Sequence[str], now: datetim
         sha256=facts.fingerprint_sha256,
         files=files,
     )
+
+
+def expected_names(texts: t.Sequence[str]) -> list[str]:
+    """Read `expect_names`, whose entries may hold several names."""
+    return [_expected(name) for text in texts for name in text.split()]
 
 
 def _expected(text: str) -> str:

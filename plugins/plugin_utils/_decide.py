@@ -15,7 +15,7 @@ import typing as t
 from dataclasses import dataclass
 
 from ..module_utils._errors import BadInput, UserError
-from ._bundle import Bundle, names_shadowed
+from ._bundle import Bundle, is_test_leaf, names_shadowed
 from ._config import KEYS, Config
 
 if t.TYPE_CHECKING:
@@ -135,6 +135,39 @@ def refuse_insecure(config: Config, look: Look) -> None:
             name=config.path,
             remedy="Switch it off, or install without a proof by probe.enabled: false.",
         )
+
+
+def refuse_staging(look: Look, *, is_test: bool, options: t.Mapping[str, t.Any]) -> None:
+    """Refuse that what nobody trusts takes the place of what everybody does."""
+    installed = look.installed.der
+    if is_test and installed and not is_test_leaf(installed) and not options["allow_staging"]:
+        raise BadInput(
+            "allow_staging", False, "a certificate of a staging CA would replace one of a production CA",
+            remedy="Order from the production directory, or set allow_staging: true.",
+        )  # fmt: skip
+
+
+def is_content(look: Look, sha256: str, options: t.Mapping[str, t.Any]) -> bool:
+    """Tell whether what is served needs no act of ours: this leaf, or nothing and nothing that we would start."""
+    served = look.served
+    if served is None or not options["probe"]["enabled"] or served.sha256 == sha256:
+        return True
+    if served.state == "not_listening":
+        return not (look.is_startable and options["reload"] in ("auto", "restart"))
+    return served.state == "client_certificate_required"
+
+
+def is_behind_proxy(config: Config, look: Look) -> bool:
+    """Tell whether Pomerium wants to hear the PROXY protocol first."""
+    return config.is_on("use_proxy_protocol") or "USE_PROXY_PROTOCOL" in look.environment
+
+
+def recorded_keys(look: Look) -> dict[str, str | None] | None:
+    """Give the three settings as the last install left them, while the configuration is still the same one."""
+    record = look.record or {}
+    keys = record.get("keys")
+    is_same = (record.get("config_path"), record.get("config_sha256")) == (look.config.path, look.config.sha256)
+    return {key: keys.get(key) for key in KEYS} if is_same and isinstance(keys, dict) else None
 
 
 def check_config_file(look: Look, *, can_edit: bool) -> None:

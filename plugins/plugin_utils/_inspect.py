@@ -15,13 +15,13 @@ from ..module_utils._pki.chain import iso
 from . import _decide
 from ._bundle import describe_der, name_to_ask
 from ._config import KEYS, Config
-from ._outcome import served_returns
-from ._remote import Host, Look, SeenServed
+from ._outcome import hold_returns, served_returns
+from ._remote import Host, Look, SeenServed, SeenVersion
 
 
 def inspect_host(options: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
     """Look once; fetch the configuration where the host's record does not tell, and knock where it listens."""
-    look = host.look(config_path=options["config_path"], probe=options["probe"])
+    look = host.look(config_path=options["config_path"], probe=options["probe"], versions=True)
     installed = describe_der(look.installed.der)
     names = list(installed.names) if installed else []
     configured, shadowing, address = _configured(look, host, names)
@@ -34,6 +34,8 @@ def inspect_host(options: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]
         else {
             "version": look.installed.version,
             "files": sorted(look.installed.files),
+            "hold": hold_returns(look.hold),
+            "versions": [_version(version) for version in reversed(look.versions)],
             **(installed.returns() if installed else {}),
         },
         "served": _served(served, look),
@@ -49,6 +51,16 @@ def inspect_host(options: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]
     }
 
 
+def _version(version: SeenVersion) -> dict[str, t.Any]:
+    facts = describe_der(version.der)
+    return {
+        "version": version.name,
+        "names": list(facts.names) if facts else [],
+        "not_after": iso(facts.not_after) if facts else None,
+        "problem": version.problem,
+    }
+
+
 def _configured(look: Look, host: Host, names: t.Sequence[str]) -> tuple[dict[str, t.Any], list[str], str | None]:
     """Say what the configuration sets, what is in our way, and where Pomerium listens."""
     answer: dict[str, t.Any] = {
@@ -60,10 +72,9 @@ def _configured(look: Look, host: Host, names: t.Sequence[str]) -> tuple[dict[st
     environment = [f"environment {name}" for name in sorted(look.environment) if name in ("CERTIFICATE", "AUTOCERT")]
     if look.config.state != "file":
         return answer, environment, None
-    record = look.record or {}
-    if record.get("config_path") == look.config.path and record.get("config_sha256") == look.config.sha256:
-        keys = record.get("keys")
-        answer["settings"] = {key: keys.get(key) for key in KEYS} if isinstance(keys, dict) else answer["settings"]
+    recorded = _decide.recorded_keys(look)
+    if recorded is not None:
+        answer["settings"] = recorded
         return answer, environment, None  # what was in the way then was taken out, or the record would not be there
     data, _digest, paths = host.read(config_path=look.config.path)
     try:

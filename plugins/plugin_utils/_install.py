@@ -16,13 +16,11 @@ from dataclasses import dataclass, field
 
 from ..module_utils._errors import BadInput, UserError
 from . import _decide
-from ._bundle import Bundle, is_test_leaf
+from ._back import ATTEMPTS, Back
+from ._bundle import Bundle
 from ._config import KEYS, Config
 from ._outcome import Outcome, served_returns
-from ._remote import Host, Look, SeenServed, understood_served
-
-ATTEMPTS = 2
-"""A configuration that changes between look and install is looked at once more, then left alone."""
+from ._remote import Host, Look, understood_served
 
 
 @dataclass(frozen=True)
@@ -42,10 +40,12 @@ class Plan:
 
 
 class Install:
-    """One host and one bundle. `options` are those of the module, complete with defaults."""
+    """One host and one bundle. `options` are those of the module, complete with defaults; a host that is held is
+    left to `back`, save where the hold is to be lifted."""
 
-    def __init__(self, options: t.Mapping[str, t.Any], host: Host, bundle: Bundle) -> None:
+    def __init__(self, options: t.Mapping[str, t.Any], host: Host, bundle: Bundle, back: Back) -> None:
         self._options = options
+        self._back = back
         self._host = host
         self._bundle = bundle
         self._place = f"{options['directory']}/{options['name']}/current"
@@ -54,13 +54,19 @@ class Install:
         """Make the host so, or say in check mode what would be done."""
         for _attempt in range(ATTEMPTS):
             look = self._look()
+            if look.hold is not None and self._options["version"] != "current":
+                held = self._back.settle(look, look.hold, check=check, known=[self._bundle.facts])
+                if held is not None:
+                    return held
+                continue
+            self._check(look)
             plan = self._plan(look)
             outcome = self._outcome(look, plan)
             if check or (plan.is_recorded and not outcome.changes):
                 return outcome
             done = self._apply(look, plan)
             if not done.get("stale"):
-                return outcome.done(done, served_returns(understood_served(done.get("served")), self._bundle))
+                return outcome.done(done, served_returns(understood_served(done.get("served")), self._bundle.facts))
         raise UserError(
             "The configuration changes while it is being installed", name=look.config.path, remedy="Run again later."
         )
@@ -74,14 +80,11 @@ class Install:
         )
         if look.problem:
             raise UserError(look.problem)
-        _decide.check_config_file(look, can_edit=self._options["edit_config"])
-        installed = look.installed.der
-        if self._bundle.is_test and installed and not is_test_leaf(installed) and not self._options["allow_staging"]:
-            raise BadInput(
-                "allow_staging", False, "a certificate of a staging CA would replace one of a production CA",
-                remedy="Order from the production directory, or set allow_staging: true.",
-            )  # fmt: skip
         return look
+
+    def _check(self, look: Look) -> None:
+        _decide.check_config_file(look, can_edit=self._options["edit_config"])
+        _decide.refuse_staging(look, is_test=self._bundle.is_test, options=self._options)
 
     def _plan(self, look: Look) -> Plan:
         """Plan from the host's record where it still holds, else from the configuration's text."""
@@ -145,9 +148,9 @@ class Install:
             after, edited = self._edit(config, bundle, shadows)
         else:
             self._check_elsewhere(config, look)
-        is_behind_proxy = config.is_on("use_proxy_protocol") or "USE_PROXY_PROTOCOL" in look.environment
         return Plan(
-            bundle, before, after, digest, self._target_from(config, look), is_behind_proxy=is_behind_proxy,
+            bundle, before, after, digest, self._target_from(config, look),
+            is_behind_proxy=_decide.is_behind_proxy(config, look),
             is_recorded=False, carried=carried, edited=edited, removed=[shadow.where for shadow in shadows],
         )  # fmt: skip
 
@@ -202,7 +205,7 @@ class Install:
         }
 
     def _outcome(self, look: Look, plan: Plan) -> Outcome:
-        changes = []
+        changes = ["lift the hold"] if look.hold is not None else []
         version = look.installed.version
         if not self._has_files(look, plan.bundle) or version is None:
             version = plan.bundle.version
@@ -211,10 +214,11 @@ class Install:
         if changed_keys:
             changes.append(f"set {', '.join(changed_keys)}")
         changes += [f"remove {where}" for where in plan.removed]
-        if not changes and look.served is not None and not self._is_content(look, look.served):
+        if not changes and not _decide.is_content(look, self._bundle.sha256, self._options):
             changes.append("make Pomerium serve it")
         return Outcome(
-            bundle=plan.bundle,
+            facts=plan.bundle.facts,
+            files=list(plan.bundle.files),
             place=self._place,
             version=version,
             changes=changes,
@@ -223,20 +227,13 @@ class Install:
             removed=plan.removed,
             config_path=look.config.path,
             version_before=look.installed.version,
-            served=served_returns(look.served, self._bundle),
+            served=served_returns(look.served, self._bundle.facts),
+            hold_before=look.hold,
         )
 
     def _has_files(self, look: Look, bundle: Bundle) -> bool:
         wanted = {name: (file.sha256, file.mode, look.owner) for name, file in bundle.files.items()}
         return look.installed.files == wanted
-
-    def _is_content(self, look: Look, served: SeenServed) -> bool:
-        """Tell whether what is served needs no act of ours: ours, or nothing and nothing that we would start."""
-        if not self._options["probe"]["enabled"] or served.sha256 == self._bundle.sha256:
-            return True
-        if served.state == "not_listening":
-            return not (look.is_startable and self._options["reload"] in ("auto", "restart"))
-        return served.state == "client_certificate_required"
 
     def _apply(self, look: Look, plan: Plan) -> dict[str, t.Any]:
         record = {**self._circumstances(look), "keys": plan.keys_after, "carried": plan.carried}
@@ -252,6 +249,7 @@ class Install:
                     for name, file in plan.bundle.files.items()
                 ],
                 record=record,
+                lift=self._options["version"] == "current",
                 probe=plan.target,
                 proxy_protocol=plan.is_behind_proxy,
                 reload=self._options["reload"],
@@ -260,5 +258,5 @@ class Install:
         except UserError as error:
             if error.facts.get("served"):
                 seen = understood_served(error.facts["served"])
-                error.facts["served"] = served_returns(seen, self._bundle)
+                error.facts["served"] = served_returns(seen, self._bundle.facts)
             raise

@@ -12,19 +12,25 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from ..module_utils._pki.chain import iso
-from ._bundle import Bundle, describe_der
+from ..module_utils._pki.chain import Facts, iso
+from ._bundle import describe_der
 from ._config import KEYS
 
 if t.TYPE_CHECKING:
-    from ._remote import SeenServed
+    from ._remote import Hold, SeenServed
+
+LIFT = "To lift the hold, install with version: current (playbook install with -e pomerium_version=current)."
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found and what is different; `changes` are verb phrases, empty where all is right."""
+    """What was found and what is different; `changes` are verb phrases, empty where all is right.
 
-    bundle: Bundle
+    `facts` and `files` are those of the certificate that is in use then, of version `version`.
+    """
+
+    facts: Facts
+    files: t.Sequence[str]
     place: str
     version: str
     changes: list[str]
@@ -34,6 +40,8 @@ class Outcome:
     config_path: str
     version_before: str | None
     served: dict[str, t.Any] | None
+    hold_before: Hold | None = None
+    hold: Hold | None = None
     is_done: bool = False
     reloaded: str = "none"
     backup_file: str | None = None
@@ -50,37 +58,50 @@ class Outcome:
 
     def returns(self, *, diff: bool) -> dict[str, t.Any]:
         """Give the module's return values."""
-        facts = self.bundle.facts
         result: dict[str, t.Any] = {
             "changed": bool(self.changes) if self.is_changed is None else self.is_changed,
-            "msg": self._message(),
+            "msg": self.message,
             "config_keys": {"before": self.keys_before, "after": self.keys_after},
-            "files": {name[:-4]: f"{self.place}/{name}" for name in self.bundle.files if name.endswith(".pem")},
+            "files": {name[:-4]: f"{self.place}/{name}" for name in self.files if name.endswith(".pem")},
             "version": self.version,
+            "held": self.hold is not None,
+            "hold": hold_returns(self.hold),
             "served": self.served,
             "reloaded": self.reloaded,
             "removed_shadowing": self.removed,
             "rolled_back": False,
             "backup_file": self.backup_file,
-            "names": list(facts.names),
-            "not_after": iso(facts.not_after),
+            "names": list(self.facts.names),
+            "not_after": iso(self.facts.not_after),
         }
         if diff:
             result["diff"] = self._diff()
         return result
 
-    def _message(self) -> str:
+    @property
+    def message(self) -> str:
+        """What was done, would be done, or is right already."""
+        until = f"{', '.join(self.facts.names)} until {iso(self.facts.not_after)}"
         if not self.changes and not self.is_changed:
-            return f"installed already: {', '.join(self.bundle.facts.names)} until {iso(self.bundle.facts.not_after)}"
-        if self.is_done:
-            what = self.changes or ["made Pomerium serve it"]
-            return f"done: {'; '.join(what)}; {_served_words(self.served)}"
-        return f"would {'; '.join(self.changes)}"
+            return f"installed already: {until}" if self.hold is None else self._held_words(self.hold, until)
+        if not self.is_done:
+            return f"would {'; '.join(self.changes)}"
+        what = self.changes or ["made Pomerium serve it"]
+        done = f"done: {'; '.join(what)}; {_served_words(self.served)}"
+        return done if self.hold is None else f"{done}: {until}. Later installs leave this host alone. {LIFT}"
+
+    def _held_words(self, hold: Hold, until: str) -> str:
+        instead = f" instead of {hold.left}" if hold.left else ""
+        return (
+            f"held at version {hold.version}{instead} since {hold.since} by {hold.by}, so nothing was installed; "
+            f"{_served_words(self.served)}: {until}. {LIFT}"
+        )
 
     def _diff(self) -> dict[str, str]:
         """Show only lines that we own, so never a secret."""
-        before = [*_lines(self.keys_before), *self.removed, f"# version {self.version_before or 'none'}"]
-        after = [*_lines(self.keys_after), f"# version {self.version}"]
+        version_before = f"# version {self.version_before or 'none'}{_hold_words(self.hold_before)}"
+        before = [*_lines(self.keys_before), *self.removed, version_before]
+        after = [*_lines(self.keys_after), f"# version {self.version}{_hold_words(self.hold)}"]
         return {
             "before_header": self.config_path,
             "after_header": self.config_path,
@@ -93,6 +114,10 @@ def _lines(keys: t.Mapping[str, str | None]) -> list[str]:
     return [f"{key}: {value}" for key, value in keys.items() if value is not None]
 
 
+def _hold_words(hold: Hold | None) -> str:
+    return "" if hold is None else f", held since {hold.since}"
+
+
 def _served_words(served: t.Mapping[str, t.Any] | None) -> str:
     if served is None:
         return "not proven"
@@ -100,15 +125,18 @@ def _served_words(served: t.Mapping[str, t.Any] | None) -> str:
     return "served" if served["is_ours"] else f"{where} {served['state'].replace('_', ' ')}"
 
 
-def served_returns(served: SeenServed | None, bundle: Bundle | None) -> dict[str, t.Any] | None:
-    """Say what is served as a playbook wants to know it; None where nobody looked."""
+def served_returns(served: SeenServed | None, ours: Facts | None, *others: Facts) -> dict[str, t.Any] | None:
+    """Say what is served as a playbook wants to know it; None where nobody looked.
+
+    Leaves that are at hand, `ours` and `others`, did not come along.
+    """
     if served is None:
         return None
-    is_ours = bundle is not None and served.sha256 == bundle.sha256
-    facts = bundle.facts if bundle is not None and is_ours else describe_der(served.der)
+    known = {facts.fingerprint_sha256: facts for facts in (ours, *others) if facts is not None}
+    facts = known.get(served.sha256 or "") or describe_der(served.der)
     return {
         "state": served.state,
-        "is_ours": is_ours,
+        "is_ours": ours is not None and served.sha256 == ours.fingerprint_sha256,
         "address": served.address,
         "port": served.port,
         "server_name": served.server_name,
@@ -120,6 +148,11 @@ def served_returns(served: SeenServed | None, bundle: Bundle | None) -> dict[str
     }
 
 
+def hold_returns(hold: Hold | None) -> dict[str, t.Any] | None:
+    """Say who holds the host at which version, and since when; None where nobody does."""
+    return None if hold is None else dict(vars(hold))
+
+
 def would_install(what: str) -> dict[str, t.Any]:
     """Say in check mode that the certificate does not exist yet, with every return there is."""
     return {
@@ -128,6 +161,8 @@ def would_install(what: str) -> dict[str, t.Any]:
         "config_keys": {"before": dict.fromkeys(KEYS), "after": dict.fromkeys(KEYS)},
         "files": {},
         "version": None,
+        "held": False,
+        "hold": None,
         "served": None,
         "reloaded": "none",
         "removed_shadowing": [],

@@ -55,8 +55,30 @@ class SeenInstalled:
 
 
 @dataclass(frozen=True)
+class SeenVersion:
+    """A version that lies on the host: whether it was ever in use, and why it could not be (None: it could)."""
+
+    name: str
+    was_used: bool
+    files: tuple[str, ...]
+    der: bytes
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """An operator's word that the host stays at `version`: the one that was in use then, since when, by whom."""
+
+    version: str
+    left: str | None
+    since: str
+    by: str
+
+
+@dataclass(frozen=True)
 class Look:
-    """One host as it is."""
+    """One host as it is; `versions` in the order of their use, the one in use last, where they were asked for or one
+    is held."""
 
     state: str
     unit: str | None
@@ -65,6 +87,8 @@ class Look:
     environment: dict[str, str | None]
     config: SeenConfig
     installed: SeenInstalled
+    hold: Hold | None
+    versions: tuple[SeenVersion, ...]
     owner: tuple[int, ...]
     problem: str | None
     record: dict[str, t.Any] | None
@@ -77,14 +101,19 @@ class Look:
 
 
 class Host:
-    """The host of this task; `base` are the arguments that every step gets."""
+    """The host of this task, with its variables; `base` are the arguments that every step gets."""
 
     def __init__(self, action: t.Any, task_vars: dict[str, t.Any], base: t.Mapping[str, t.Any]) -> None:
         self._action = action
-        self._task_vars = task_vars
+        self.task_vars = task_vars
         self._base = dict(base)
         self.warnings: list[str] = []
         self.facts: dict[str, t.Any] = {}
+
+    @property
+    def name(self) -> str:
+        """The host's name in the inventory."""
+        return str(self.task_vars.get("inventory_hostname") or "this host")
 
     def look(self, **arguments: t.Any) -> Look:
         """See process, configuration, what is installed and what is served: no secret, no change."""
@@ -96,16 +125,14 @@ class Host:
         return _understood(_read, answer)
 
     def apply(self, **arguments: t.Any) -> dict[str, t.Any]:
-        """Install; the answer's `stale` says that the configuration was another one and nothing was done."""
+        """Install; the answer's `stale` says that the host is not as it was seen and nothing was done."""
         return _understood(dict, self._call("apply", is_secret=True, **arguments).get("applied"))
 
     def _call(self, step: str, *, is_secret: bool, **arguments: t.Any) -> dict[str, t.Any]:
         given = {**self._base, **arguments, "step": step}
         module_args = {key: value for key, value in given.items() if value is not None}
         with self._not_logged() if is_secret else contextlib.nullcontext():
-            result = self._action._execute_module(
-                module_name=MODULE, module_args=module_args, task_vars=self._task_vars
-            )
+            result = self._action._execute_module(module_name=MODULE, module_args=module_args, task_vars=self.task_vars)
         key = self._action._discovered_interpreter_key  # handed on, or every task would discover it again
         if key is not None:
             self.facts[key] = self._action._discovered_interpreter
@@ -169,10 +196,26 @@ def _look(answer: t.Any) -> Look:
             others=tuple(str(other) for other in config["others"]),
         ),
         installed=SeenInstalled(_text(installed["version"]), files, _bytes(installed["der"])),
+        hold=None if answer["hold"] is None else _hold(answer["hold"]),
+        versions=tuple(_version(version) for version in answer["versions"]),
         owner=tuple(int(number) for number in answer["owner"]),
         problem=_text(answer["problem"]),
         record=None if answer["record"] is None else dict(answer["record"]),
         served=None if answer["served"] is None else parse_served(answer["served"]),
+    )
+
+
+def _hold(answer: t.Any) -> Hold:
+    return Hold(str(answer["version"]), _text(answer["left"]), str(answer["since"]), str(answer["by"]))
+
+
+def _version(answer: t.Any) -> SeenVersion:
+    return SeenVersion(
+        name=str(answer["version"]),
+        was_used=bool(answer["was_used"]),
+        files=tuple(str(name) for name in answer["files"]),
+        der=_bytes(answer["der"]),
+        problem=_text(answer["problem"]),
     )
 
 

@@ -23,7 +23,9 @@ import typing as t
 from .. import _files
 from .._errors import BadInput, UserError
 from .._versions import Versions
+from .hold import read_hold
 from .home import check_directory, choose_owner
+from .in_use import find_problem, order_by_use, read_history
 from .probe import Served, Target, probe
 from .process import DEFAULT_CONFIG_PATHS, Process, choose_config_path, find_process
 from .record import read_record
@@ -45,6 +47,7 @@ def look(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     target = choose_target(params, record)
     served = probe(target) if target is not None else None
     owner, problem = _ground(params, process)
+    hold = read_hold(home)
     return {
         "process": {
             "state": process.state,
@@ -55,6 +58,8 @@ def look(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         },
         "config": describe_config(config_path, process),
         "installed": describe_installed(home, params["leaf_sha256"]),
+        "hold": hold,
+        "versions": describe_versions(home) if params["versions"] or hold else [],
         "owner": owner,
         "problem": problem,
         "record": record,
@@ -164,6 +169,27 @@ def describe_installed(home: str, known_sha256: str | None) -> dict[str, t.Any]:
         "sha256": sha256,
         "der": base64.b64encode(leaf or b"").decode() if is_new else None,
     }
+
+
+def describe_versions(home: str) -> list[dict[str, t.Any]]:
+    """Say of each version, in the order of their use, whether it was in use, its leaf, and what is wrong with it."""
+    versions, history = Versions(home), read_history(home)
+    current = versions.current()
+    found = []
+    for version in order_by_use(home, versions):
+        directory, leaf = versions.path(version), None
+        with contextlib.suppress(OSError):
+            leaf = first_leaf(_files.read_bytes(os.path.join(directory, "fullchain.pem")))
+        found.append(
+            {
+                "version": version,
+                "was_used": version in history or (current is not None and version <= current),
+                "files": sorted(os.listdir(directory)),
+                "der": base64.b64encode(leaf or b"").decode(),
+                "problem": find_problem(directory),
+            }
+        )
+    return found
 
 
 def first_leaf(pem: bytes) -> bytes | None:

@@ -42,6 +42,7 @@ def _host_options(**own: dict[str, t.Any]) -> Options:
 
 CERTIFICATE: dict[str, t.Any] = {
     "argument_spec": _host_options(
+        version={"type": "str", "choices": ["current", "previous"]},
         fullchain_src={"type": "path"},
         fullchain_content={"type": "str"},
         private_key_src={"type": "path"},
@@ -63,7 +64,6 @@ CERTIFICATE: dict[str, t.Any] = {
         ("private_key_src", "private_key_content"),
         ("authority_src", "authority_content"),
     ],
-    "required_one_of": [("fullchain_src", "fullchain_content"), ("private_key_src", "private_key_content")],
 }
 
 INFO: dict[str, t.Any] = {"argument_spec": _host_options()}
@@ -76,6 +76,7 @@ BUNDLE: dict[str, t.Any] = {
         leaf_sha256={"type": "str"},
         proxy_protocol={"type": "bool"},
         paths={"type": "list", "elements": "str"},
+        versions={"type": "bool", "default": False},
         version={"type": "str"},
         files={
             "type": "list",
@@ -89,12 +90,14 @@ BUNDLE: dict[str, t.Any] = {
         config_sha256={"type": "str"},
         config_text={"type": "str", "no_log": True},
         record={"type": "dict"},
+        hold={"type": "dict"},
+        lift={"type": "bool", "default": False},
         reload=_RELOAD,
         keep_versions={"type": "int", "default": 3},
     ),
     "required_if": [
         ("step", "read", ["config_path"]),
-        ("step", "apply", ["config_path", "version", "files", "record"]),
+        ("step", "apply", ["config_path", "version"]),
     ],
 }
 

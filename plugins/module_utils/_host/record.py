@@ -21,10 +21,11 @@ FORMAT = 1
 _NAME = "proven.json"
 
 
-def read_record(home: str) -> dict[str, t.Any] | None:
-    """Read the note; None where there is none, or another version of this collection wrote it in another form."""
+def read_record(home: str, name: str = _NAME) -> dict[str, t.Any] | None:
+    """Read the note, or another one beside it by its name; None where there is none, or another version of this
+    collection wrote it in another form."""
     try:
-        record = json.loads(_files.read_bytes(os.path.join(home, _NAME)))
+        record = json.loads(_files.read_bytes(os.path.join(home, name)))
     except (OSError, ValueError):
         return None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
@@ -32,8 +33,8 @@ def read_record(home: str) -> dict[str, t.Any] | None:
     return record
 
 
-def write_record(home: str, record: t.Mapping[str, t.Any]) -> None:
+def write_record(home: str, record: t.Mapping[str, t.Any], name: str = _NAME) -> None:
     """Write the note, root only, and only where it says something new."""
     text = json.dumps({"format": FORMAT, **record}, indent=2, sort_keys=True) + "\n"
-    if read_record(home) != json.loads(text):
-        _files.write_file(os.path.join(home, _NAME), text.encode())
+    if read_record(home, name) != json.loads(text):
+        _files.write_file(os.path.join(home, name), text.encode())

@@ -4,10 +4,10 @@
 
 """One transaction on a host: a bundle and the configuration that names it, proven by handshake or rolled back.
 
-Write the version, verify the pair, switch `current` by one rename, replace the configuration, prove. Up to the switch
-nothing that Pomerium reads was touched; from the switch on the signals of a closing connection are ignored, since it
-may run through this very Pomerium. Killed anywhere, the host has the old set or the new one, complete, and the next
-run goes on.
+Write the version (or take one that is there, to go back to), verify the pair, switch `current` by one rename, replace
+the configuration, prove. Up to the switch nothing that Pomerium reads was touched; from the switch on the signals of a
+closing connection are ignored, since it may run through this very Pomerium. Killed anywhere, the host has the old set
+or the new one, complete, and the next run goes on.
 Standard library of Python 3.8 only. Private to this collection.
 """
 
@@ -18,7 +18,6 @@ import contextlib
 import hashlib
 import os
 import signal
-import ssl
 import time
 import typing as t
 
@@ -26,18 +25,20 @@ from .. import _files
 from .._errors import UserError
 from .._lock import hold_lock
 from .._versions import Content, Versions
+from .hold import Hold
 from .home import check_directory, choose_owner, make_home
+from .in_use import find_problem, order_by_use, read_history
 from .look import choose_target, read_config, report
 from .probe import Served, Target
 from .process import find_process
 from .prove import Proof, Prover
-from .record import write_record
+from .record import read_record, write_record
 
 LOCK_SECONDS = 60.0
 
 
 def apply(params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> dict[str, t.Any]:
-    """Install. `stale: true` and nothing done where the configuration is not the one that the controller read."""
+    """Install. `stale: true` and nothing done where the configuration or the hold is not what the controller saw."""
     check_directory(params["directory"])
     process = find_process(params["service"], config_path=params["config_path"])
     owner = choose_owner(params["owner"], params["group"], process)
@@ -51,7 +52,7 @@ def apply(params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> dict[
             within=float(params["probe"]["timeout"]),
         )
         transaction = _Transaction(params, home, owner, prover, target)
-        if not transaction.is_current_config():
+        if not transaction.hold.is_as_seen or not transaction.is_current_config():
             return {"changed": False, "stale": True}
         result = transaction.run()
         for path in transaction.leftovers:
@@ -74,10 +75,12 @@ class _Transaction:
         self._target = target
         self._versions = Versions(home, owner=owner, directory_mode=0o750)
         self._before_version = self._versions.current()
+        self._order = order_by_use(home, self._versions)
         self._before_config: bytes | None = None
         self._config_path: str = params["config_path"]
         self._backup: str | None = None
         self.leftovers: list[str] = []
+        self.hold = Hold(home, wanted=params["hold"], is_lifted=params["lift"], current=self._before_version)
 
     def is_current_config(self) -> bool:
         """Tell whether the configuration is still what the controller's decision stands on."""
@@ -94,6 +97,7 @@ class _Transaction:
         with _signals_ignored():
             before = self._prover.look() if self._target is not None else Served("unknown")
             try:
+                self.hold.begin()
                 self._versions.switch(version)
                 self._replace_config()
                 proof = self._prove(before)
@@ -107,20 +111,16 @@ class _Transaction:
         """Write the files where nothing reads them yet, and let OpenSSL say that the key fits the certificate."""
         files = {
             file["name"]: Content(base64.b64decode(file["content"]), int(file["mode"], 8))
-            for file in self._params["files"]
+            for file in self._params["files"] or ()
         }
         known = set(self._versions.names())
-        version = self._versions.add(self._params["version"], files)
+        version: str = self._versions.add(self._params["version"], files) if files else self._params["version"]
         directory = self._versions.path(version)
-        try:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(os.path.join(directory, "fullchain.pem"), os.path.join(directory, "privkey.pem"))
-        except ssl.SSLError as error:
+        problem = find_problem(directory)
+        if problem is not None:
             if version not in known:
                 _files.remove_tree(directory)
-            raise UserError(
-                "This host's OpenSSL refuses the pair", name=directory, answer=error.reason or "unknown reason"
-            ) from error
+            raise UserError("This host's OpenSSL refuses the pair", name=directory, answer=problem)
         return version
 
     def _replace_config(self) -> None:
@@ -155,7 +155,9 @@ class _Transaction:
         if self._before_version is not None:
             self._versions.switch(self._before_version)
         else:
-            os.unlink(self._versions.link)
+            with contextlib.suppress(FileNotFoundError):  # it was not even switched
+                os.unlink(self._versions.link)
+        self.hold.undo()
         if self._backup is not None:  # a rename, since the disk may be full
             os.rename(self._backup, self._config_path)
             _files.sync_directory(os.path.dirname(self._config_path))
@@ -163,10 +165,11 @@ class _Transaction:
         if version not in known:
             with contextlib.suppress(OSError):
                 _files.remove_tree(self._versions.path(version))
+        what = "the new certificate" if self._params["files"] else f"version {version}"
         raise UserError(
-            "Pomerium did not serve the new certificate, and everything was put back"
+            f"Pomerium did not serve {what}, and everything was put back"
             if restored.served.sha256 == before.sha256
-            else "Pomerium did not serve the new certificate; all files were put back, but the old one is not served",
+            else f"Pomerium did not serve {what}; all files were put back, but the old one is not served",
             name=_shown(self._target),
             answer=answer or _explain(proof),
             remedy="Look at Pomerium's log on the host; nothing is left to undo.",
@@ -176,6 +179,31 @@ class _Transaction:
         )
 
     def _commit(self, version: str, proof: Proof) -> dict[str, t.Any]:
+        order = [*(name for name in self._order if name != version), version]
+        known = {*read_history(self._home), self._before_version, version}
+        write_record(self._home, {**self._new_record(), "history": [name for name in order if name in known]})
+        self.hold.finish()
+        if self._params["files"]:  # who goes back wants all that there is to go back to
+            try:
+                self._versions.prune(self._params["keep_versions"], order)
+            except OSError as error:
+                self.leftovers.append(str(error.filename))
+        config = self._params["config_text"]
+        is_changed = version != self._before_version or config is not None or proof.reloaded != "none"
+        return {
+            "changed": is_changed or self.hold.is_changed,
+            "stale": False,
+            "version": version,
+            "previous_version": self._before_version,
+            "reloaded": proof.reloaded,
+            "backup_file": self._backup,
+            "served": report(proof.served, self._target, self._params["leaf_sha256"]) if self._target else None,
+        }
+
+    def _new_record(self) -> dict[str, t.Any]:
+        """Note what was proven of the configuration; who goes back to a version has not looked at it."""
+        if self._params["record"] is None:
+            return read_record(self._home) or {}
         record = dict(self._params["record"])
         config = self._params["config_text"]
         record["config_path"] = self._config_path
@@ -185,21 +213,7 @@ class _Transaction:
             record["config_sha256"] = hashlib.sha256(base64.b64decode(config)).hexdigest()
         if self._target is not None:
             record["probe"] = vars(self._target)
-        write_record(self._home, record)
-        try:
-            self._versions.prune(self._params["keep_versions"])
-        except OSError as error:
-            self.leftovers.append(str(error.filename))
-        is_changed = version != self._before_version or config is not None or proof.reloaded != "none"
-        return {
-            "changed": is_changed,
-            "stale": False,
-            "version": version,
-            "previous_version": self._before_version,
-            "reloaded": proof.reloaded,
-            "backup_file": self._backup,
-            "served": report(proof.served, self._target, self._params["leaf_sha256"]) if self._target else None,
-        }
+        return record
 
 
 def _shown(target: Target | None) -> str | None:

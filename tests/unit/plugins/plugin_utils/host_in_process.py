@@ -15,6 +15,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.options import BUNDLE, CERTIFICATE, INFO
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.steps import take_step
+from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._back import Back
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._inspect import inspect_host
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._install import Install
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._remote import Host
@@ -73,7 +74,12 @@ class Site:
 
     def install(self, bundle: Bundle, *, check: bool = False, **given: t.Any) -> dict[str, t.Any]:
         options = self.options(CERTIFICATE, **given)
-        return Install(options, self.host(options), bundle).run(check=check).returns(diff=True)
+        host = self.host(options)
+        return Install(options, host, bundle, Back(options, host, by="ann")).run(check=check).returns(diff=True)
+
+    def go_back(self, *, check: bool = False, by: str = "ann", **given: t.Any) -> dict[str, t.Any]:
+        options = self.options(CERTIFICATE, version="previous", **given)
+        return Back(options, self.host(options), by=by).run(check=check).returns(diff=True)
 
     def info(self, **given: t.Any) -> dict[str, t.Any]:
         options = self.options(INFO, **given)

@@ -151,6 +151,9 @@ class Host:
             "record": None,
             "reload": "auto",
             "keep_versions": 3,
+            "versions": False,
+            "hold": None,
+            "lift": False,
             **changes,
         }
 
