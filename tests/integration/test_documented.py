@@ -122,6 +122,35 @@ def test_the_guide_by_hand_prints_what_it_shows_and_ends_with_a_certificate_that
     assert [again.stats(host.name)["changed"] for host in lab.hosts] == [0, 0]
 
 
+def without_what_is_another(output: str) -> list[str]:
+    """The words of an output, with one and the same word for all versions, times, and users."""
+    output = re.sub(r"\d{8}T\d{6}Z-[0-9a-f]+", "VERSION", output)
+    output = re.sub(r"\d{4}-\d\d-\d\dT[\d:]{8}Z", "TIME", output)
+    return re.sub(r'(by |"by": ")[\w.-]+', r"\1SOMEBODY", output).split()
+
+
+def test_the_guide_for_three_in_the_morning_goes_back_holds_and_lifts_as_it_shows(lab: Lab) -> None:
+    for key_type in ("ec-256", "ec-384"):
+        lab.write_vars(certificate_account_file="", certificate_key_type=key_type)
+        lab.paste(lab.playbook("zerotrust.pomerium.site").record_lines)
+        assert lab.playbook("zerotrust.pomerium.site").rc == 0
+    (look,) = list_guide_blocks("guide_go_back")
+    (lab.ansible.home / "look.yml").write_text(yaml.safe_dump(adapt(lab, look), sort_keys=False))
+    serials = [[host.served().leaf.serial_number for host in lab.hosts]]
+    blocks = list_guide_blocks("guide_go_back", "console")
+    for block in sorted(blocks, key=lambda block: "--check" not in block):  # what would be is over when it was done
+        command, _newline, shown = block.partition("\n")
+        program, *arguments = command.replace("-i inventory.yml", "").replace("-e @certificate.yml", "").split()[1:]
+        done = lab.playbook(*arguments)
+        assert (program, done.rc) == ("ansible-playbook", 0), done.output
+        printed = " ".join(without_what_is_another(done.output))
+        for part in re.split(r"\n(?=\[|changed)", shown):
+            assert " ".join(without_what_is_another(part)) in printed, done.output
+        serials.append([host.served().leaf.serial_number for host in lab.hosts])
+    new, old = serials[0], serials[2]
+    assert serials == [new, new, old, old, old, new] and not {*new} & {*old}
+
+
 @dataclass(frozen=True)
 class Moved:
     """What the guide for users of community.crypto has as "after", over a lab with certificates that soon end."""
