@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import tempfile
 import typing as t
@@ -83,19 +84,39 @@ def _write_beside(path: str, data: bytes, mode: int, owner: Owner | None) -> str
     return temporary
 
 
+def find_leftovers(path: str, *, suffix: str = "") -> list[str]:
+    """Find what a run that was killed while it wrote `path` has left beside it: plain files of ours, by their name.
+
+    `suffix` is a pattern of what may follow `path` in the name that was written.
+    """
+    directory, base = os.path.split(path)
+    pattern = re.compile(rf"\.{re.escape(base)}{suffix}\.[a-z0-9_]{{8}}\Z")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        names = [os.path.join(directory, name) for name in sorted(os.listdir(directory)) if pattern.match(name)]
+        return [name for name in names if _is_our_file(os.lstat(name))]
+    return []
+
+
+def _is_our_file(found: os.stat_result) -> bool:
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+
+
 def make_directory(path: str, *, mode: int = 0o700, owner: Owner | None = None) -> None:
     """Make a directory and its parents where they are missing; one that exists keeps its owner and mode."""
     if os.path.isdir(path):
         return
     parent = os.path.dirname(path.rstrip("/")) or "."
     make_directory(parent, mode=mode, owner=owner)
+    umask = os.umask(0) if mode & 0o077 else None  # it has its mode from the start: one killed here leaves no other
     try:
-        os.mkdir(path, 0o700)
+        os.mkdir(path, mode)
     except FileExistsError:
         return
+    finally:
+        if umask is not None:
+            os.umask(umask)
     if owner is not None:
         os.chown(path, *owner)
-    os.chmod(path, mode)
     sync_directory(parent)
 
 
@@ -122,6 +143,15 @@ def remove_tree(path: str) -> None:
         else:
             os.unlink(entry.path)
     os.rmdir(path)
+
+
+def remove_any(path: str) -> None:
+    """Remove a file, a link or a whole directory; missing is fine."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        remove_tree(path)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
 
 
 def has_mode(path: str, mode: int, owner: Owner | None = None) -> bool:

@@ -110,14 +110,19 @@ class Versions:
         for name in gone:
             _files.remove_tree(self.path(name))
         if names:
-            self._sweep()
+            self.sweep()
         return gone
 
-    def _sweep(self) -> None:
-        for name in os.listdir(self.folder):
-            if name.startswith(".new-"):
-                _files.remove_tree(os.path.join(self.folder, name))
-        for name in os.listdir(self.root):
-            if name.startswith(".current."):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(self.root, name))
+    def leftovers(self) -> list[str]:
+        """Find what a run that was killed has left here."""
+        found = []
+        for directory, start in ((self.folder, ".new-"), (self.root, ".current.")):
+            with contextlib.suppress(FileNotFoundError):
+                names = sorted(os.listdir(directory))
+                found += [os.path.join(directory, name) for name in names if name.startswith(start)]
+        return found
+
+    def sweep(self) -> None:
+        """Remove it."""
+        for path in self.leftovers():
+            _files.remove_any(path)

@@ -90,11 +90,12 @@ class Back:
         return Hold(version=before[-1].name, left=current, since=iso(self._now), by=self._by)
 
     def _changes(self, look: Look, version: SeenVersion, facts: Facts, *, is_asked: bool) -> list[str]:
+        swept = [_decide.SWEEP] if look.leftovers else []
         if look.installed.version == version.name:
             is_content = _decide.is_content(look, facts.fingerprint_sha256, self._options)
-            return [] if is_content or not is_asked else ["make Pomerium serve it"]
+            return [] if not is_asked else [*([] if is_content else ["make Pomerium serve it"]), *swept]
         self._refuse(look, version, facts)
-        return [f"go back to version {version.name} and hold it"]
+        return [f"go back to version {version.name} and hold it", *swept]
 
     def _refuse(self, look: Look, version: SeenVersion, facts: Facts) -> None:
         """Refuse to go back to what is worse than what is there."""

@@ -22,6 +22,9 @@ if t.TYPE_CHECKING:
     from ._remote import Look
 
 
+SWEEP = "remove what a killed run left"
+
+
 @dataclass(frozen=True)
 class Shadow:
     """Something that Pomerium would serve instead. `where` is shown; `key` and `index` say what to take out of the

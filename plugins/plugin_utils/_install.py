@@ -216,6 +216,8 @@ class Install:
         changes += [f"remove {where}" for where in plan.removed]
         if not changes and not _decide.is_content(look, self._bundle.sha256, self._options):
             changes.append("make Pomerium serve it")
+        if look.leftovers:
+            changes.append(_decide.SWEEP)
         return Outcome(
             facts=plan.bundle.facts,
             files=list(plan.bundle.files),

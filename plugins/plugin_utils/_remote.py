@@ -87,6 +87,7 @@ class Look:
     environment: dict[str, str | None]
     config: SeenConfig
     installed: SeenInstalled
+    leftovers: tuple[str, ...]
     hold: Hold | None
     versions: tuple[SeenVersion, ...]
     owner: tuple[int, ...]
@@ -196,6 +197,7 @@ def _look(answer: t.Any) -> Look:
             others=tuple(str(other) for other in config["others"]),
         ),
         installed=SeenInstalled(_text(installed["version"]), files, _bytes(installed["der"])),
+        leftovers=tuple(str(path) for path in answer["leftovers"]),
         hold=None if answer["hold"] is None else _hold(answer["hold"]),
         versions=tuple(_version(version) for version in answer["versions"]),
         owner=tuple(int(number) for number in answer["owner"]),

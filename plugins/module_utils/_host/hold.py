@@ -20,6 +20,8 @@ from .. import _files
 from .record import FORMAT, read_record, write_record
 
 NAME = "held.json"
+LIFTED = f".{NAME}.lifted"
+"""Where a hold is until the install that lifts it is proven."""
 
 
 def read_hold(home: str) -> dict[str, t.Any] | None:
@@ -35,7 +37,7 @@ class Hold:
     ) -> None:
         self._home = home
         self._path = os.path.join(home, NAME)
-        self._aside = os.path.join(home, f".{NAME}.lifted")
+        self._aside = os.path.join(home, LIFTED)
         self._wanted = None if wanted is None else {"format": FORMAT, **wanted}
         self._is_lifted = is_lifted
         self._current = current

@@ -26,6 +26,7 @@ from .._versions import Versions
 from .hold import read_hold
 from .home import check_directory, choose_owner
 from .in_use import find_problem, order_by_use, read_history
+from .leftovers import find_leftovers
 from .probe import Served, Target, probe
 from .process import DEFAULT_CONFIG_PATHS, Process, choose_config_path, find_process
 from .record import read_record
@@ -58,6 +59,7 @@ def look(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         },
         "config": describe_config(config_path, process),
         "installed": describe_installed(home, params["leaf_sha256"]),
+        "leftovers": find_leftovers(home, config_path),
         "hold": hold,
         "versions": describe_versions(home) if params["versions"] or hold else [],
         "owner": owner,

@@ -18,10 +18,10 @@ import typing as t
 from .. import _files
 
 FORMAT = 1
-_NAME = "proven.json"
+NAME = "proven.json"
 
 
-def read_record(home: str, name: str = _NAME) -> dict[str, t.Any] | None:
+def read_record(home: str, name: str = NAME) -> dict[str, t.Any] | None:
     """Read the note, or another one beside it by its name; None where there is none, or another version of this
     collection wrote it in another form."""
     try:
@@ -33,7 +33,7 @@ def read_record(home: str, name: str = _NAME) -> dict[str, t.Any] | None:
     return record
 
 
-def write_record(home: str, record: t.Mapping[str, t.Any], name: str = _NAME) -> None:
+def write_record(home: str, record: t.Mapping[str, t.Any], name: str = NAME) -> None:
     """Write the note, root only, and only where it says something new."""
     text = json.dumps({"format": FORMAT, **record}, indent=2, sort_keys=True) + "\n"
     if read_record(home, name) != json.loads(text):

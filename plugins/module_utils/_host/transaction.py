@@ -18,16 +18,17 @@ import contextlib
 import hashlib
 import os
 import signal
-import time
 import typing as t
 
 from .. import _files
 from .._errors import UserError
 from .._lock import hold_lock
 from .._versions import Content, Versions
+from .backups import make_backup, prune_backups
 from .hold import Hold
 from .home import check_directory, choose_owner, make_home
 from .in_use import find_problem, order_by_use, read_history
+from .leftovers import find_leftovers
 from .look import choose_target, read_config, report
 from .probe import Served, Target
 from .process import find_process
@@ -80,6 +81,7 @@ class _Transaction:
         self._config_path: str = params["config_path"]
         self._backup: str | None = None
         self.leftovers: list[str] = []
+        self.is_swept = False
         self.hold = Hold(home, wanted=params["hold"], is_lifted=params["lift"], current=self._before_version)
 
     def is_current_config(self) -> bool:
@@ -92,6 +94,7 @@ class _Transaction:
         return self._before_config is not None and hashlib.sha256(self._before_config).hexdigest() == wanted
 
     def run(self) -> dict[str, t.Any]:
+        self._sweep()
         known = set(self._versions.names())
         version = self._write_version()
         with _signals_ignored():
@@ -106,6 +109,15 @@ class _Transaction:
             if not self._is_accepted(proof, before):
                 self._roll_back(before, version, known, proof=proof)
             return self._commit(version, proof)
+
+    def _sweep(self) -> None:
+        """Remove what a run that was killed has left; what it had not finished is begun anew."""
+        for path in find_leftovers(self._home, self._config_path):
+            self.is_swept = True
+            try:
+                _files.remove_any(path)
+            except OSError:
+                self.leftovers.append(path)
 
     def _write_version(self) -> str:
         """Write the files where nothing reads them yet, and let OpenSSL say that the key fits the certificate."""
@@ -129,9 +141,7 @@ class _Transaction:
             return
         found = os.lstat(self._config_path)
         mode, owner = found.st_mode & 0o7777, (found.st_uid, found.st_gid)
-        backup = f"{self._config_path}.{time.strftime('%Y-%m-%dT%H%M%SZ', time.gmtime())}~"
-        _files.write_file(backup, self._before_config, mode=mode, owner=owner)
-        self._backup = backup
+        self._backup = make_backup(self._config_path, self._before_config, mode=mode, owner=owner)
         _files.write_file(self._config_path, base64.b64decode(text), mode=mode, owner=owner)
 
     def _prove(self, before: Served) -> Proof:
@@ -186,12 +196,14 @@ class _Transaction:
         if self._params["files"]:  # who goes back wants all that there is to go back to
             try:
                 self._versions.prune(self._params["keep_versions"], order)
+                if self._backup is not None:
+                    prune_backups(self._config_path)
             except OSError as error:
                 self.leftovers.append(str(error.filename))
         config = self._params["config_text"]
         is_changed = version != self._before_version or config is not None or proof.reloaded != "none"
         return {
-            "changed": is_changed or self.hold.is_changed,
+            "changed": is_changed or self.hold.is_changed or self.is_swept,
             "stale": False,
             "version": version,
             "previous_version": self._before_version,

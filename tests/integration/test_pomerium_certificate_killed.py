@@ -1,0 +1,234 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The transaction on a real host, killed by SIGKILL at each system call that changes something.
+
+After each kill the host has the old set or the new one, complete; Pomerium serves it, also after a restart; and the
+next run completes. `pytest -rP` shows the table: where it was killed and what that left behind.
+"""
+
+from __future__ import annotations
+
+import shutil
+import typing as t
+from dataclasses import dataclass
+
+import pytest
+from ansible_collections.zerotrust.pomerium.tests.integration.kill_points import Installer, Point
+from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
+from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
+from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+Boot = t.Callable[..., Machine]
+NAMES = ("*.corp.example.com", "corp.example.com")
+FILES = {"fullchain.pem", "privkey.pem", "ca.pem", "meta.json"}
+KEPT = {"current", "versions", "proven.json", "held.json", ".lock"}
+QUICK = {"timeout": 0.5}
+SAVE = "rm -rf /saved && mkdir /saved && cp -a /etc/pomerium /saved && { cp -a /etc/pomerium-tls /saved || true; }"
+RESTORE = """
+for name in pomerium pomerium-tls; do
+    rm -rf /etc/$name
+    if [ -e /saved/$name ]; then cp -R --preserve=mode,ownership,links /saved/$name /etc/$name; fi
+done
+"""
+"""Times are new, so that Pomerium sees that the files are others."""
+
+
+Work = t.Callable[[Installer], t.Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A host as it is before, what is done and killed there, and what completes it; then `new` is served.
+
+    A blind Pomerium does not look at its files while it runs.
+    """
+
+    machine: Machine
+    work: Work
+    finish: Work
+    new: Issued
+    old: x509.Certificate | None = None
+    is_blind: bool = False
+
+
+def first_install(boot: Boot, ca: Authority) -> Case:
+    new = ca.issue(*NAMES)
+    install: Work = lambda installer: installer.install(new)  # noqa: E731
+    return Case(boot(), install, install, new)
+
+
+def first_install_on_the_packaged_one_which_is_down(boot: Boot, ca: Authority) -> Case:
+    new = ca.issue(*NAMES)
+    install: Work = lambda installer: installer.install(new)  # noqa: E731
+    return Case(boot(config="packaged"), install, install, new)
+
+
+def renewal(boot: Boot, ca: Authority) -> Case:
+    machine, old, new = boot(), ca.issue(*NAMES), ca.issue(*NAMES)
+    Installer(machine).install(old)
+    install: Work = lambda installer: installer.install(new)  # noqa: E731
+    return Case(machine, install, install, new, old.certificate)
+
+
+def renewal_by_restart(boot: Boot, ca: Authority) -> Case:
+    """By a Pomerium that does not look at the files."""
+    machine, old, new = old_pomerium(boot), ca.issue(*NAMES), ca.issue(*NAMES)
+    Installer(machine).install(old)
+    install: Work = lambda installer: installer.install(new, probe=QUICK)  # noqa: E731
+    return Case(machine, install, install, new, old.certificate, is_blind=True)
+
+
+def renewal_that_is_rolled_back(boot: Boot, ca: Authority) -> Case:
+    """By a Pomerium that does not look at the files and may not be restarted."""
+    machine, old, new = old_pomerium(boot), ca.issue(*NAMES), ca.issue(*NAMES)
+    Installer(machine).install(old)
+    return Case(
+        machine,
+        lambda installer: installer.install(new, reload="none", probe=QUICK),
+        lambda installer: installer.install(new, probe=QUICK),
+        new,
+        old.certificate,
+        is_blind=True,
+    )
+
+
+def first_install_that_is_rolled_back(boot: Boot, ca: Authority) -> Case:
+    """Where something else has the port that is asked."""
+    machine, new = boot(), ca.issue(*NAMES)
+    other = {**QUICK, "port": 22}
+    return Case(
+        machine,
+        lambda installer: installer.install(new, reload="none", probe=other),
+        lambda installer: installer.install(new),
+        new,
+    )
+
+
+def going_back(boot: Boot, ca: Authority) -> Case:
+    machine, before, now = boot(), ca.issue(*NAMES), ca.issue(*NAMES)
+    Installer(machine).install(before)
+    Installer(machine).install(now)
+    back: Work = lambda installer: installer.go_back()  # noqa: E731
+    return Case(machine, back, back, before, now.certificate)
+
+
+def lifting_the_hold(boot: Boot, ca: Authority) -> Case:
+    case = going_back(boot, ca)
+    Installer(case.machine).go_back()
+    new = ca.issue(*NAMES)
+    lift: Work = lambda installer: installer.install(new, version="current")  # noqa: E731
+    return Case(case.machine, lift, lift, new, case.new.certificate)
+
+
+def old_pomerium(boot: Boot) -> Machine:
+    machine = boot()
+    machine.set_up(Environment="POMERIUM_STANDIN_VERSION=0.12")
+    machine.restart()
+    return machine
+
+
+class Killing:
+    """A case, killed at one point after the other."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.machine = case, case.machine
+        self.installer = Installer(case.machine)
+        self.config_before = self.machine.config_text
+        self.is_running_before = self.machine.state == "active"
+        self.machine.run("sh", "-c", SAVE)
+
+    def points(self) -> list[Point]:
+        return self.installer.points(lambda: self.case.work(self.installer))
+
+    def kill_at(self, point: Point) -> str:
+        """Kill it there, look at what is left, and let the next run complete; say which set was there."""
+        self._reset()
+        self.installer.kill(point, lambda: self.case.work(self.installer))
+        left = self._look()
+        if self.is_running_before:  # by whomever: a start is the hardest reader of all
+            self.machine.restart()
+            assert not self._is_foreign()
+        self.case.finish(self.installer)
+        assert self.machine.served().leaf == self.case.new.certificate
+        assert self.case.finish(self.installer)["changed"] is False
+        assert self._stray() == set()
+        return left
+
+    def _reset(self) -> None:
+        """Make the host as it was before, in files and in what it serves."""
+        self.machine.run("sh", "-c", RESTORE)
+        if self.is_running_before:
+            way = "restart" if self.case.is_blind else "kill --signal=HUP"
+            self.machine.run("systemctl", *way.split(), "pomerium")
+            until(self._serves_what_was, what="what was served before")
+        else:
+            self.machine.run("sh", "-c", "systemctl stop pomerium; systemctl start pomerium; exit 0")
+
+    def _serves_what_was(self) -> bool:
+        return self.machine.served().leaf != self.case.new.certificate and not self._is_foreign()
+
+    def _is_foreign(self) -> bool:
+        """Whether something is served that is neither old nor new; before the first install it is self-signed."""
+        leaf = self.machine.served().leaf
+        return leaf not in (self.case.old, self.case.new.certificate) and (
+            self.case.old is not None or "Pomerium PSK CA" not in leaf.issuer.rfc4514_string()
+        )
+
+    def _look(self) -> str:
+        """See that one of the two sets is there, whole, and served where something was served before."""
+        current, config = self.machine.tls_directory / "pomerium/current", self.machine.config_text
+        which = "no set"
+        if current.is_symlink():
+            assert {path.name for path in current.iterdir()} == FILES
+            leaf = x509.load_pem_x509_certificate((current / "fullchain.pem").read_bytes())
+            key = serialization.load_pem_private_key((current / "privkey.pem").read_bytes(), None)
+            assert key.public_key() == leaf.public_key()
+            assert leaf in (self.case.old, self.case.new.certificate)
+            which = "new set" if leaf == self.case.new.certificate else "old set"
+        if config != self.config_before:
+            assert current.is_symlink()
+            assert "\ncertificate_file: /etc/pomerium-tls/pomerium/current/fullchain.pem" in config
+            assert "\ncertificate_key_file: /etc/pomerium-tls/pomerium/current/privkey.pem" in config
+        if self.is_running_before:  # it may be starting at this moment
+            assert not until(lambda: [self._is_foreign()], what="Pomerium to answer")[0]
+        settings = "old" if config == self.config_before else "new"
+        stray = ", ".join(sorted(path.rpartition("/")[2] for path in self._stray()))
+        return f"{which}, {settings} settings{f', and {stray}' if stray else ''}"
+
+    def _stray(self) -> set[str]:
+        """What is there and belongs to nothing."""
+        home, etc = self.machine.tls_directory / "pomerium", self.machine.etc
+        found = {path for path in home.glob("*") if path.name not in KEPT} | {*home.glob("versions/.*")}
+        return {str(path) for path in (*found, *etc.glob(".*"))}
+
+
+@pytest.mark.parametrize(
+    ("make", "at_least"),
+    [
+        (first_install, 50),
+        (first_install_on_the_packaged_one_which_is_down, 50),
+        (renewal, 30),
+        (renewal_by_restart, 30),
+        (renewal_that_is_rolled_back, 30),
+        (first_install_that_is_rolled_back, 50),
+        (going_back, 10),
+        (lifting_the_hold, 30),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_killed_at_any_point_one_set_is_there_and_served_and_the_next_run_completes(
+    boot: Boot, make: t.Callable[[Boot, Authority], Case], at_least: int
+) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("the point of the kill is chosen by strace, which is not here")
+    killing = Killing(make(boot, Authority("Lab CA")))
+    points = killing.points()
+    assert len(points) >= at_least
+    for number, point in enumerate(points, start=1):
+        print(
+            f"{number:3} {point.line.replace('/etc/pomerium-tls/pomerium/', '')}: {killing.kill_at(point)}", flush=True
+        )
