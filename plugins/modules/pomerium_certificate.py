@@ -119,7 +119,8 @@ options:
       - V(remove) takes out C(certificate), C(certificate_key), C(autocert) and such entries of C(certificates), where
         their names are ours.
       - V(fail) fails on all of it.
-      - Variables in the environment of the running process cannot be taken out; they always fail.
+      - Variables in the environment of the process (of the unit, where it is down) cannot be taken out; they always
+        fail.
     type: str
     choices: [remove_missing, remove, fail]
     default: remove_missing

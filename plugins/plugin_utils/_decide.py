@@ -94,7 +94,7 @@ def paths_in(config: Config) -> set[str]:
 
 
 def environment_shadows(look: Look, keys: t.Mapping[str, str | None]) -> list[str]:
-    """Name the variables of the running process that win over the YAML and say something else."""
+    """Name the variables of the process (or of the unit that is down) that win over the YAML and say something else."""
     found = []
     for name, value in look.environment.items():
         if name in ("CERTIFICATE", "CERTIFICATE_KEY", "AUTOCERT"):
@@ -109,7 +109,7 @@ def refuse_environment(look: Look, keys: t.Mapping[str, str | None]) -> None:
     found = environment_shadows(look, keys)
     if found:
         raise UserError(
-            f"The environment of the running Pomerium wins over its configuration with {', '.join(found)}",
+            f"The environment of Pomerium wins over its configuration with {', '.join(found)}",
             remedy=f"Remove it from the environment of {look.unit or f'process {look.pid}'} (unit, drop-in, "
             "EnvironmentFile), restart Pomerium, and run again.",
             shadowing=[f"environment {name}" for name in found],
@@ -181,6 +181,10 @@ def check_config_file(look: Look, *, can_edit: bool) -> None:
     why, remedy = {
         "missing": ("does not exist", "Set config_path to Pomerium's configuration."),
         "unreadable": ("not readable for the user that installs", "Run as root (become: true)."),
+        "hard_link": (
+            "not the only name of its file (it has hard links), and replacing it would part them",
+            "Set config_path to a file that has one name only.",
+        ),
         "link": ("a symbolic link, which would be replaced by a file", "Set config_path to the file itself."),
     }.get(config.state, ("not a plain file of a sensible size", "Set config_path to Pomerium's configuration."))
     others = f" Found instead: {', '.join(config.others)}." if config.others else ""

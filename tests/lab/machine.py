@@ -174,7 +174,8 @@ class Machine(SeenPomerium):
 
     def entering(self) -> list[str]:
         """What stands before a command that is to run in there."""
-        return ["nsenter", f"--target={self._leader}", "--all", "--root", "--wd=/", "--"]
+        nsenter = ["nsenter", f"--target={self._leader}", "--all", "--root", "--"]
+        return [*nsenter, "sh", "-c", 'cd / && exec "$@"', "sh"]  # with --wd=/ it would be our /
 
     def write(self, path: str, text: str | bytes, *, mode: int = 0o644, owner: str = "root:root") -> None:
         """Write a file in there, with its directories."""
@@ -199,7 +200,7 @@ class Machine(SeenPomerium):
 
     def inventory(self) -> dict[str, t.Any]:
         """The host's variables: where it is, and that the packaged places are its places."""
-        interpreter = f"/opt/python/bin/{_python_name(self._python)}" if self._python else self.python
+        interpreter = f"{self._python}/bin/{_python_name(self._python)}" if self._python else self.python
         return {
             **self._keys.variables(self.address, 22, "ops"),
             "ansible_python_interpreter": interpreter,
@@ -300,7 +301,7 @@ class Machine(SeenPomerium):
         if real is not None:
             binds["/usr/sbin/pomerium"] = real
         if self._python is not None:
-            binds["/opt/python"] = self._python
+            binds[str(self._python)] = self._python  # where it was built to be
         return [f"--bind-ro={source.resolve()}:{target}" for target, source in binds.items()]
 
     def _find_leader(self) -> bool:

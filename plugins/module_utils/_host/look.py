@@ -118,7 +118,7 @@ def describe_config(path: str, process: Process) -> dict[str, t.Any]:
     except PermissionError:
         answer["state"] = "unreadable"
     except OSError as error:
-        answer["state"] = "link" if error.errno == errno.ELOOP else "other"
+        answer["state"] = {errno.ELOOP: "link", errno.EMLINK: "hard_link"}.get(error.errno or 0, "other")
         if answer["state"] == "link":
             answer["others"] = [os.path.realpath(path)]
     else:
@@ -128,12 +128,21 @@ def describe_config(path: str, process: Process) -> dict[str, t.Any]:
 
 def read_config(path: str) -> bytes:
     """Read the configuration; a link, a device or something enormous is refused with an OSError."""
+    return open_config(path)[0]
+
+
+def open_config(path: str) -> tuple[bytes, os.stat_result]:
+    """Read the configuration, and say whose it is: of the file that was read, since its directory may belong to the
+    user pomerium, who can put another there at any time. For the same reason a file with a second name is refused
+    (EMLINK): it may be one of root's, and our backup of it would be made readable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_CONFIG:
             raise OSError(errno.EINVAL, "no plain file of a sensible size", path)
-        return file.read()
+        if found.st_nlink > 1:
+            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK), path)
+        return file.read(), found
 
 
 def _other_configs(path: str, process: Process) -> list[str]:

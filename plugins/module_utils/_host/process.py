@@ -12,14 +12,17 @@ directory (containers) are not ours to see here. Standard library of Python 3.8 
 from __future__ import annotations
 
 import contextlib
+import glob
 import grp
 import os
 import pwd
 import re
+import shlex
 import subprocess
 import typing as t
 from dataclasses import dataclass, field
 
+from .. import _files
 from .._errors import BadInput
 
 SYSTEMD = "/run/systemd/system"
@@ -31,14 +34,18 @@ _FLAGS = ("AUTOCERT", "INSECURE_SERVER", "USE_PROXY_PROTOCOL")
 _SHOWN = ("CERTIFICATE_FILE", "CERTIFICATE_KEY_FILE", "CERTIFICATE_AUTHORITY_FILE", "ADDRESS")
 _HIDDEN = ("CERTIFICATE", "CERTIFICATE_KEY", "CERTIFICATE_AUTHORITY")
 _TRUE = ("1", "t", "true")
-_PROPERTIES = "LoadState,ActiveState,SubState,Result,MainPID,User,Group,ExecStart,ExecMainStartTimestampMonotonic"
+_PROPERTIES = (
+    "LoadState,ActiveState,SubState,Result,MainPID,User,Group,ExecStart,ExecMainStartTimestampMonotonic,"
+    "Environment,EnvironmentFiles,WorkingDirectory"
+)
 
 
 @dataclass(frozen=True)
 class Process:
     """What was found. `state` is running, failed, never_started, stopped (an operator's doing) or absent.
 
-    `environment` holds the variables that win over the YAML, with None for a value that may be a secret.
+    `environment` holds the variables that win over the YAML (of one that is down, those of its unit), with None for a
+    value that may be a secret.
     """
 
     state: str = "absent"
@@ -109,8 +116,42 @@ def _unit(service: str) -> Process | None:
         unit=service,
         uid=uid,
         gid=gid,
-        config_path=_config_argument(argv.group(1).split() if argv else []),
+        config_path=_absolute(
+            _config_argument(argv.group(1).split() if argv else []),
+            shown.get("WorkingDirectory", "").lstrip("!") or "/",
+        ),
+        environment=_winning(_environment(output)),
     )
+
+
+def _absolute(path: str | None, directory: str) -> str | None:
+    return os.path.join(directory, path) if path else None
+
+
+def _environment(shown: str) -> bytes:
+    """Put together what a unit that is down would be started with, as /proc would show it (systemd.exec(5)): what
+    its definition and its drop-ins set, and then its files, where they are there."""
+    lines = [line.partition("=")[::2] for line in shown.splitlines()]
+    entries = [entry for name, value in lines if name == "Environment" for entry in _words(value)]
+    patterns = [value.rpartition(" (")[0] for name, value in lines if name == "EnvironmentFiles"]
+    for path in (path for pattern in patterns for path in sorted(glob.glob(pattern))):
+        with contextlib.suppress(OSError):
+            entries += _environment_of(_files.read_bytes(path).decode("utf-8", "replace"))
+    return "\0".join(entries).encode("utf-8", "surrogateescape")
+
+
+def _environment_of(text: str) -> t.Iterator[str]:
+    for line in text.replace("\\\n", "").splitlines():
+        name, equals, value = line.strip().partition("=")
+        if equals and not name.startswith(("#", ";")):
+            yield f"{name.strip()}={' '.join(_words(value))}"
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:  # a quote that is not closed
+        return [text]
 
 
 def _down_state(service: str, shown: t.Mapping[str, str]) -> str:
@@ -180,7 +221,7 @@ def _running(pid: int, *, unit: str | None) -> Process:
         status = _read_proc(pid, "status").decode("ascii", "replace")
         config_path = _config_argument(argv)
         if config_path and not os.path.isabs(config_path):
-            config_path = os.path.join(os.readlink(f"/proc/{pid}/cwd"), config_path)
+            config_path = _absolute(config_path, os.readlink(f"/proc/{pid}/cwd"))
         environment = _winning(_read_proc(pid, "environ"))
     except OSError:  # it ended meanwhile, or belongs to somebody whom we may not look at
         return Process(state="running", unit=unit, pid=pid)

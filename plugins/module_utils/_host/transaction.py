@@ -18,6 +18,7 @@ import contextlib
 import hashlib
 import os
 import signal
+import stat
 import typing as t
 
 from .. import _files
@@ -29,7 +30,7 @@ from .hold import Hold
 from .home import check_directory, choose_owner, make_home
 from .in_use import find_problem, order_by_use, read_history
 from .leftovers import find_leftovers
-from .look import choose_target, read_config, report
+from .look import choose_target, open_config, report
 from .probe import Served, Target
 from .process import find_process
 from .prove import Proof, Prover
@@ -78,6 +79,7 @@ class _Transaction:
         self._before_version = self._versions.current()
         self._order = order_by_use(home, self._versions)
         self._before_config: bytes | None = None
+        self._config_stat: os.stat_result | None = None
         self._config_path: str = params["config_path"]
         self._backup: str | None = None
         self.leftovers: list[str] = []
@@ -90,7 +92,7 @@ class _Transaction:
         if not wanted:  # it has no say in this install
             return True
         with contextlib.suppress(OSError):
-            self._before_config = read_config(self._config_path)
+            self._before_config, self._config_stat = open_config(self._config_path)
         return self._before_config is not None and hashlib.sha256(self._before_config).hexdigest() == wanted
 
     def run(self) -> dict[str, t.Any]:
@@ -137,10 +139,9 @@ class _Transaction:
 
     def _replace_config(self) -> None:
         text = self._params["config_text"]
-        if text is None or self._before_config is None:
+        if text is None or self._before_config is None or self._config_stat is None:
             return
-        found = os.lstat(self._config_path)
-        mode, owner = found.st_mode & 0o7777, (found.st_uid, found.st_gid)
+        mode, owner = stat.S_IMODE(self._config_stat.st_mode), (self._config_stat.st_uid, self._config_stat.st_gid)
         self._backup = make_backup(self._config_path, self._before_config, mode=mode, owner=owner)
         _files.write_file(self._config_path, base64.b64decode(text), mode=mode, owner=owner)
 

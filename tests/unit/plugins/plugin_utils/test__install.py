@@ -186,7 +186,7 @@ def test_an_inline_pair_and_autocert_are_named_one_by_one(site: t.Any, bundle: t
 def test_the_environment_of_the_process_wins_and_is_named(make_site: t.Any, bundle: t.Any) -> None:
     site = make_site(AUTOCERT="true")
     before = site.snapshot()
-    with pytest.raises(UserError, match="environment of the running Pomerium wins .* AUTOCERT"):
+    with pytest.raises(UserError, match="environment of Pomerium wins .* AUTOCERT"):
         site.install(bundle(), shadowing="remove")
     assert site.snapshot() == before
 

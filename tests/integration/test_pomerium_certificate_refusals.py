@@ -1,0 +1,174 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Configurations and places as they are found on hosts: installed with nothing else changed, or refused untouched."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
+from ansible_collections.zerotrust.pomerium.tests.integration.kill_points import Installer
+from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
+from ansible_collections.zerotrust.pomerium.tests.lab.machine import UNIT, Machine
+
+Boot = t.Callable[..., Machine]
+Change = t.Callable[[str], str]
+NAMES = ("*.corp.example.com", "corp.example.com")
+OURS = ("certificate_file:", "certificate_key_file:", "certificate_authority_file:")
+CONFIG = "/etc/pomerium/config.yaml"
+
+
+@pytest.fixture
+def ca() -> Authority:
+    return Authority("Lab CA")
+
+
+def tree(machine: Machine) -> str:
+    """All that an install may change, with modes, owners and contents."""
+    places = ["/etc/pomerium", "/etc/pomerium-tls"]
+    listed = machine.run("find", *places, "-printf", "%p %M %u %g %l\n", check=False)
+    return listed + machine.run("find", *places, "-type", "f", "-exec", "sha256sum", "{}", "+", check=False)
+
+
+def write_config(machine: Machine, text: str) -> None:
+    machine.write(CONFIG, text, mode=0o640, owner="pomerium:pomerium")
+
+
+TAKEN: dict[str, Change] = {
+    "CRLF": lambda text: text.replace("\n", "\r\n"),
+    "a byte order mark": lambda text: f"\ufeff{text}",
+    "anchors": lambda text: f"{text}x_names: &names [a, b]\ny_names: *names\n",
+    "merge keys": lambda text: f"{text}x_one: &one {{a: 1}}\nx_two:\n  <<: *one\n  b: 2\n",
+    "a comment at the end": lambda text: f"{text}# the end",
+    "no newline at the end": lambda text: text.rstrip("\n"),
+    "upper-case keys": lambda text: text.replace("address:", "ADDRESS:", 1),
+    "templates of other tools": lambda text: f"{text}x_one: <% name %>\nx_two: ${{NAME}}\n",
+    "quoted keys": lambda text: text.replace("address:", '"address":', 1),
+    "an explicit document": lambda text: f"%YAML 1.1\n---\n{text}...\n",
+}
+
+
+@pytest.mark.parametrize("change", TAKEN.values(), ids=TAKEN.keys())
+def test_a_configuration_with_this_is_edited_and_served_and_every_other_line_survives(
+    boot: Boot, ca: Authority, change: Change
+) -> None:
+    machine, issued = boot(), ca.issue(*NAMES)
+    before = change(machine.config_text)
+    write_config(machine, before)
+    machine.restart()
+    result = Installer(machine).install(issued)
+    assert machine.served().leaf == issued.certificate
+    assert result["reloaded"] == "none"
+    after = (machine.etc / "config.yaml").read_bytes().decode()
+    assert [line for line in after.splitlines() if not line.startswith(OURS)] == before.splitlines()
+    assert len([line for line in after.splitlines() if line.startswith(OURS)]) == len(OURS)
+    machine.restart()
+    assert machine.served().leaf == issued.certificate
+    assert Installer(machine).install(issued)["changed"] is False
+
+
+REFUSED: dict[str, tuple[Change, str]] = {
+    "several documents": (lambda text: f"{text}---\nmore: 1\n", "several documents"),
+    "a tab": (lambda text: f"{text}x_one:\n\t- 1\n", "not YAML"),
+    "a key twice": (lambda text: f"{text}address: :9\n", "a key that is there twice"),
+    "a key twice in different letters": (
+        lambda text: f"{text}certificate_file: /a\nCERTIFICATE_FILE: /b\n",
+        "certificate_file is there twice, in different letters",
+    ),
+    "flow style": (lambda text: "{address: ':8443', log_level: info}\n", "flow style"),
+    "a list": (lambda text: "- address: :8443\n", "not a mapping"),
+    "Jinja that nobody filled in": (lambda text: f"{text}x_one: {{{{ vault_secret }}}}\n", "not YAML"),
+    "a latin-1 letter": (lambda text: f"{text}# Gr\udcfc\udcdfe\n", "not UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("change", "why"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_configuration_with_this_is_refused_by_line_and_column_with_nothing_changed(
+    boot: Boot, ca: Authority, change: Change, why: str
+) -> None:
+    machine = boot()
+    pid = machine.pid
+    text = change(machine.config_text).encode("utf-8", "surrogateescape")
+    machine.write(CONFIG, text, mode=0o640, owner="pomerium:pomerium")
+    before = tree(machine)
+    with pytest.raises(UserError) as refused:
+        Installer(machine).install(ca.issue(*NAMES))
+    assert f"{why}" in str(refused.value)
+    assert "line " in str(refused.value)
+    assert ", column " in str(refused.value)
+    assert CONFIG in str(refused.value)
+    assert machine.shared_secret not in str(refused.value)
+    assert tree(machine) == before
+    assert (machine.pid, machine.state) == (pid, "active")
+
+
+PLACES: dict[str, tuple[str, dict[str, str], str]] = {
+    "a linked configuration": (
+        "mv /etc/pomerium/config.yaml /etc/pomerium/real.yaml; ln -s real.yaml /etc/pomerium/config.yaml",
+        {},
+        "symbolic link.*/etc/pomerium/real.yaml",
+    ),
+    "a configuration that is a directory": (
+        "rm /etc/pomerium/config.yaml; mkdir /etc/pomerium/config.yaml",
+        {},
+        "plain file",
+    ),
+    "a pipe for a configuration": ("rm /etc/pomerium/config.yaml; mkfifo /etc/pomerium/config.yaml", {}, "plain file"),
+    "a second name of the configuration": ("ln /etc/pomerium/config.yaml /etc/pomerium/other.yaml", {}, "hard links"),
+    "no configuration": ("mv /etc/pomerium/config.yaml /etc/pomerium/own.yaml", {}, "does not exist.*own.yaml"),
+    "a group that does not exist": ("true", {"group": "nobodies"}, "group 'nobodies'.*does not exist on this host"),
+    "an owner that does not exist": ("true", {"owner": "somebody"}, "owner 'somebody'.*does not exist on this host"),
+    "a directory of Pomerium's own": ("true", {"directory": "/etc/pomerium/tls"}, "belongs to pomerium"),
+    "a directory that everybody may write": (
+        "mkdir /srv/open; chmod 0777 /srv/open",
+        {"directory": "/srv/open/tls"},
+        "writable by everybody",
+    ),
+    "a link in place of the directory": ("ln -s /etc/pomerium /etc/pomerium-tls", {}, "symbolic link"),
+}
+
+
+@pytest.mark.parametrize(("script", "options", "why"), PLACES.values(), ids=PLACES.keys())
+def test_such_a_place_is_refused_by_its_option_with_nothing_changed(
+    boot: Boot, ca: Authority, script: str, options: dict[str, str], why: str
+) -> None:
+    machine = boot()
+    served = machine.served().leaf
+    machine.run("sh", "-c", script)
+    before = tree(machine)
+    with pytest.raises(UserError, match=f"(?s){why}"):
+        Installer(machine, **options).install(ca.issue(*NAMES))
+    assert tree(machine) == before
+    assert machine.served().leaf == served
+
+
+WINS = "CERTIFICATE_FILE=/etc/pomerium/other.pem"
+DROP_IN = "/etc/systemd/system/pomerium.service.d/own.conf"
+DOWN: dict[str, dict[str, str]] = {
+    "the unit": {"/etc/systemd/system/pomerium.service": UNIT.replace("\nUser=", f"\nEnvironment={WINS}\nUser=")},
+    "a drop-in": {DROP_IN: f'[Service]\nEnvironment="A=b c" {WINS}\n'},
+    "an EnvironmentFile": {
+        DROP_IN: "[Service]\nEnvironmentFile=-/etc/gone\nEnvironmentFile=/etc/default/pomerium\n",
+        "/etc/default/pomerium": '# ours\n\nA=1\nCERTIFICATE_FILE="/etc/pomerium/other.pem"\nSECRET=tell-nobody\n',
+    },
+}
+
+
+@pytest.mark.parametrize("files", DOWN.values(), ids=DOWN.keys())
+def test_environment_that_would_win_is_refused_where_the_unit_is_down_too(
+    boot: Boot, ca: Authority, files: dict[str, str]
+) -> None:
+    machine = boot(config="packaged", is_started=False)
+    for path, text in files.items():
+        machine.write(path, text)
+    machine.run("systemctl", "daemon-reload")
+    before = tree(machine)
+    with pytest.raises(UserError) as refused:
+        Installer(machine).install(ca.issue(*NAMES))
+    assert "CERTIFICATE_FILE (/etc/pomerium/other.pem)" in str(refused.value)
+    assert "tell-nobody" not in str(refused.value)
+    assert tree(machine) == before
+    assert machine.state == "inactive"
