@@ -123,7 +123,7 @@ def test_environment_of_the_running_unit_that_wins_is_refused_by_name(make_fleet
 def test_an_old_pomerium_is_restarted_where_that_is_allowed(make_fleet: Make) -> None:
     """Before 0.13 only the configuration is watched, and before 0.29 SIGHUP ends it, so that it must not be sent."""
     site = make_fleet()
-    site.host.set_up(Environment="POMERIUM_STANDIN_VERSION=0.12")
+    site.host.set_up(Environment="POMERIUM_STANDIN_VERSION=0.12", Type="simple", WatchdogSec="0")
     site.host.restart()
     old = site.issue()
     site.install()
@@ -167,7 +167,9 @@ def test_a_connection_that_breaks_in_the_middle_leaves_a_whole_transaction(make_
     site = make_fleet()
     site.issue()
     site.install()
-    site.host.set_up(Environment="POMERIUM_STANDIN_VERSION=0.12")  # so that a restart is needed, which takes a while
+    site.host.set_up(
+        Environment="POMERIUM_STANDIN_VERSION=0.12", Type="simple", WatchdogSec="0"
+    )  # so that a restart is needed, which takes a while
     site.host.restart()
     renewed = site.issue()
     breaker = ["systemd-run", "--quiet", "--unit=breaker", "--remain-after-exit", "--", "sh", "-c", HANG_UP]

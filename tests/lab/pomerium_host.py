@@ -11,6 +11,9 @@ say which. Several hosts share the machine: each has its own paths, which its in
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
+import json
 import os
 import secrets
 import shutil
@@ -165,6 +168,13 @@ class PomeriumHost(SeenPomerium):
         self.stop()
         for port in (self.port, self._grpc_port, self._health_port):
             LEASES.release(port)
+
+    def health(self, path: str = "/healthz") -> tuple[int, dict[str, t.Any]]:
+        """What Pomerium says of its own health: the status of the answer, and the record of each check."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self._health_port, timeout=10)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
 
     def wait_log(self, text: str, *, since: int = 0, within: float = 5) -> None:
         """Wait until the log, from character `since` on, contains `text`."""

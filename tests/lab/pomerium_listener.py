@@ -35,15 +35,20 @@ class Serving:
 class Listener:
     """Accepts connections and serves each on a thread of its own, by what is in force when it begins."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._address = address
+    def __init__(self) -> None:
+        self._address: tuple[str, int] | None = None
         self._socket: socket.socket | None = None
         self.serving: Serving | None = None
 
-    def start(self) -> None:
-        """Bind and listen; raises OSError where the port is not ours to have."""
-        self._socket = socket.create_server(self._address, backlog=128)
-        threading.Thread(target=self._accept, args=(self._socket,), daemon=True).start()
+    def take(self, address: tuple[str, int], serving: Serving) -> None:
+        """Serve this from now on. A new address is bound before the old one is given up, as Envoy warms a listener up
+        before it drains the other; raises OSError where the port is not ours to have, and nothing is changed then."""
+        if address != self._address:
+            bound = socket.create_server(address, backlog=128)
+            self.close()
+            self._socket, self._address, self.serving = bound, address, serving
+            threading.Thread(target=self._accept, args=(bound,), daemon=True).start()
+        self.serving = serving
 
     def close(self) -> None:
         """Stop accepting; connections under way end with the process."""

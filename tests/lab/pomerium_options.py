@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import os
 import re
 import typing as t
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ ENVIRONMENT = (
     *("address", "certificate", "certificate_key", "certificate_file", "certificate_key_file"),
     *("certificate_authority", "certificate_authority_file"),
     *("insecure_server", "use_proxy_protocol", "autocert", "autocert_use_staging"),
+    *("health_check_addr", "metrics_address"),
 )
 """The keys of which this stand-in takes the environment's value; Pomerium takes it for every scalar."""
 
@@ -90,6 +93,14 @@ class Pair:
         return []
 
 
+@dataclass(frozen=True)
+class Clients:
+    """Whose certificates clients are asked for, and whether one without is turned away in the handshake."""
+
+    authority_pem: bytes
+    must_have_one: bool
+
+
 class Options:
     """One reading of the configuration file and the environment."""
 
@@ -116,8 +127,12 @@ class Options:
 
     @property
     def address(self) -> tuple[str, int]:
-        host, _colon, port = (self.text("address") or ":443").rpartition(":")
-        return host.strip("[]") or "0.0.0.0", int(port)
+        return socket_address(self.text("address") or ":443")
+
+    @property
+    def is_hot(self) -> bool:
+        """Whether files are watched; the runtime flag came with 0.27."""
+        return str((self.values.get("runtime_flags") or {}).get("config_hot_reload", True)) in TRUE
 
     @property
     def unknown(self) -> list[str]:
@@ -127,19 +142,69 @@ class Options:
     @property
     def hosts(self) -> set[str]:
         """The host names of the routes."""
-        routes = [*(self.values.get("routes") or []), *(self.values.get("policy") or [])]
-        return {str(route.get("from", "")).partition("://")[2].rstrip("/").lower() for route in routes}
+        return {str(route.get("from", "")).partition("://")[2].rstrip("/").lower() for route in self._routes}
 
     @property
     def files(self) -> list[Path]:
         """The files that are watched beside the configuration itself."""
         listed = [str(item.get(key) or "") for item in self._listed for key in ("cert", "key")]
         own = [self.text(key) for key in ("certificate_authority_file", "certificate_file", "certificate_key_file")]
-        return [Path(name) for name in [*own, *listed] if name]
+        return [Path(name) for name in [*own, *listed, str(self._mtls.get("ca_file") or "")] if name]
+
+    @property
+    def authority_problem(self) -> str | None:
+        """What Envoy has against the https:// upstreams without a CA of their own: it trusts nobody for them where
+        the CA file cannot be read. Nothing checks that file when the configuration is loaded."""
+        path = self.text("certificate_authority_file")
+        if not path or os.access(path, os.R_OK) or not any(map(_is_verified, self._routes)):
+            return None
+        return "SAN-based verification of peer certificates without trusted CA is insecure and not allowed"
+
+    @property
+    def has_unusable_authority(self) -> bool:
+        """Whether the CA file is there without a certificate: for Envoy as if it were not set, Go logs it."""
+        try:
+            found = Path(self.text("certificate_authority_file") or "/nonexistent/").read_bytes()
+        except OSError:
+            return False
+        return not any(match[1] == b"CERTIFICATE" for match in _BLOCK.finditer(found))
+
+    def clients(self) -> Clients | None:
+        """Whether clients are asked for a certificate (`downstream_mtls`); all but `reject_connection` only ask."""
+        encoded, path = self._mtls.get("ca"), self._mtls.get("ca_file")
+        if encoded and path:
+            raise ConfigError(self._prefixed("validation error config: cannot set both ca and ca_file"))
+        try:
+            authority = base64.b64decode(encoded or "", validate=True) if not path else Path(path).read_bytes()
+        except OSError as error:
+            raise ConfigError(
+                self._prefixed(f"validation error config: CA file: open {path}: {_reason(error)}")
+            ) from error
+        except (binascii.Error, ValueError):
+            raise ConfigError(self._prefixed("validation error config: CA: illegal base64 data")) from None
+        return Clients(authority, self._mtls.get("enforcement") == "reject_connection") if authority else None
+
+    @property
+    def _routes(self) -> list[dict[str, t.Any]]:
+        return [*(self.values.get("routes") or []), *(self.values.get("policy") or [])]
+
+    @property
+    def _mtls(self) -> dict[str, t.Any]:
+        return self.values.get("downstream_mtls") or {}
 
     @property
     def _listed(self) -> list[dict[str, t.Any]]:
         return self.values.get("certificates") or []
+
+    @property
+    def checksum(self) -> int:
+        """Of the options, so of paths and not of what stands there."""
+        return int.from_bytes(hashlib.sha256(repr(sorted(self.values.items())).encode()).digest()[:6], "big")
+
+    def validate(self) -> None:
+        """What is checked when a configuration is loaded; raises ConfigError."""
+        self.pairs()
+        self.clients()
 
     def pairs(self) -> list[Pair]:
         """Every configured pair, in the order in which the first one for a name wins; one bad pair refuses all."""
@@ -163,6 +228,21 @@ class Options:
 
     def _prefixed(self, reason: str) -> str:
         return f'config: options from config file "{self._path}": {reason}'
+
+
+def _is_verified(route: t.Mapping[str, t.Any]) -> bool:
+    """Whether an upstream is verified by the CAs that all routes share."""
+    places = route.get("to") or []
+    has_own = any(route.get(key) for key in ("tls_custom_ca", "tls_custom_ca_file", "tls_skip_verify"))
+    return not has_own and any(
+        str(place).startswith("https://") for place in (places if isinstance(places, list) else [places])
+    )
+
+
+def socket_address(text: str) -> tuple[str, int]:
+    """Go's host:port, where no host is all of them."""
+    host, _colon, port = text.rpartition(":")
+    return host.strip("[]") or "0.0.0.0", int(port)
 
 
 def key_pair(certificate_pem: bytes, pem_with_key: bytes) -> Pair:

@@ -7,10 +7,13 @@
 Not Pomerium: no routes, no identity, no policy, and its first log line says so. What it does with certificates
 follows Pomerium 0.33: it polls the stat of the configuration and of the referenced files every 200 ms and reads them
 only when size or mtime changed (a change of neither, and a chmod, go unnoticed), keeps the old pair while the new one
-is not whole, reloads on SIGHUP, and is fatal at start where it would keep the old pair while running.
+is not whole, reloads on SIGHUP, and is fatal at start where it would keep the old pair while running. What it says of
+itself (pomerium_health.py) lies where Pomerium's own words do.
 
-POMERIUM_STANDIN_VERSION (default 0.33) makes it an older one: before 0.29 SIGHUP kills it, before 0.13 only the
-configuration is watched. Run it with `python -m ansible_collections.zerotrust.pomerium.tests.lab.pomerium_standin`.
+POMERIUM_STANDIN_VERSION (default 0.33) makes it an older one: before 0.31 it has no health endpoint and tells systemd
+nothing, before 0.29 SIGHUP kills it, before 0.13 only the configuration is watched. `--version` names that version;
+asked of /proc/PID/exe it is the interpreter that answers. Run it with
+`python -m ansible_collections.zerotrust.pomerium.tests.lab.pomerium_standin`.
 """
 
 from __future__ import annotations
@@ -21,19 +24,19 @@ import hashlib
 import json
 import os
 import signal
-import socket
-import ssl
 import sys
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_health import Health, Reloads, answer_health, serve
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_listener import Listener, Serving
-from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_options import ConfigError, Options
+from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_options import ConfigError, Options, socket_address
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_tls import Certificates, self_signed
 
 POLL_SECONDS = 0.2
 PR_SET_NAME = 15
+FIRST_WITH_HEALTH = (0, 31)
 STAPLE = "certificate requires OCSP stapling but has no OCSP staple response"
 
 
@@ -94,32 +97,32 @@ class Standin:
 
     def __init__(self, config_path: Path, environment: t.Mapping[str, str]) -> None:
         self._config_path, self._environment = config_path, environment
-        major, minor = environment.get("POMERIUM_STANDIN_VERSION", "0.33").split(".")[:2]
-        self._version = int(major), int(minor)
+        self._version = version_of(environment)
         self._signals = {signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if self._version >= (0, 29) else [])}
         self._watcher = Watcher()
         self._options = Options(config_path, environment)
-        self._listener = Listener(self._options.address)
+        self._listener = Listener()
+        self._health = Health(has_systemd=self._version >= FIRST_WITH_HEALTH)
+        self._reloads = Reloads()
 
     def start(self) -> None:
         """Serve, and tell systemd; raises ConfigError for what is fatal at start."""
         signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)  # before there are threads: they inherit it
         self._watch(self._options)
         self._report_unknown_keys(self._options)
-        try:
-            self._listener.serving = _serving(self._options)
-        except ssl.SSLError as error:  # Envoy refuses the pair: up, but without a listener and never ready
-            log("error", "xds.listener", error=str(error))
-            return
-        self._listener.start()
-        notify("READY=1")
-        log("info", "listening", address=self._options.text("address") or ":443")
+        self._options.validate()
+        self._reloads.checksum = self._options.checksum
+        self._serve_endpoints()
+        self._health.watch_over()
+        self._health.report("config.databroker.build")
+        self._apply()  # what Envoy refuses is not fatal: up, but without a listener and never ready
 
     def run(self) -> None:
         """Poll and obey signals until SIGTERM or SIGINT."""
         while True:
             received = signal.sigtimedwait(self._signals, POLL_SECONDS)
             if received is not None and received.si_signo != signal.SIGHUP:
+                self._health.stop()
                 self._listener.close()
                 return
             changed = self._watcher.changed()
@@ -128,52 +131,99 @@ class Standin:
             if received is not None or self._config_path in changed:
                 self._reload_config()
             elif changed:
-                self._reload_files()
-            notify("WATCHDOG=1")
+                log("info", "config/filewatchersource: change detected, triggering update")
+                self._update()
 
     def _reload_config(self) -> None:
-        """Take the configuration as it is now, or keep the old one; the last two lines come in either case."""
+        """Take the configuration as it is now, or keep the old one; the two last words come in either case."""
         log("info", "config: file updated, reconfiguring...")
         before = self._options
         try:
-            self._options = Options(self._config_path, self._environment)
-            self._watch(before, self._options)
-            self._report_unknown_keys(self._options)
-            self._listener.serving = _serving(self._options)
-        except (ConfigError, ssl.SSLError) as error:
-            self._options = before
+            options = Options(self._config_path, self._environment)
+            self._watch(before, options)
+            options.validate()
+            self._options = options
+            self._report_unknown_keys(options)
+            self._reloads.checksum = options.checksum
+        except ConfigError as error:
+            self._reloads.has_failed = True
             log("error", "config: error updating config", error=str(error))
         self._watch(self._options)
         log("info", "config: updated config")
         log("info", "config: loaded configuration")
+        self._rebuild()
+        self._update()
 
-    def _reload_files(self) -> None:
-        """Take the referenced files as they are now, or keep the old pairs."""
-        log("info", "config/filewatchersource: change detected, triggering update")
+    def _rebuild(self) -> None:
+        """Let the databroker's source build the options in force once more: only this reports a broken pair to the
+        health endpoints, and only the next of these takes that back."""
         try:
-            self._listener.serving = _serving(self._options)
-        except (ConfigError, ssl.SSLError) as error:
+            self._options.validate()
+        except ConfigError as error:
+            self._health.report("config.databroker.build", error)
+        else:
+            self._health.report("config.databroker.build")
+
+    def _update(self) -> None:
+        """Take the referenced files as they are now, or keep what was in force, which is no error of health."""
+        try:
+            self._apply()
+        except ConfigError as error:
+            self._reloads.has_failed = True
             log("error", "controlplane: error updating server with new config", error=str(error))
+
+    def _apply(self) -> None:
+        """Give Envoy what the options say now. It refuses what TLS refuses and a new address that is taken (the notes
+        are silent on that: a rejected update like any other), and keeps what it had."""
+        serving = _serving(self._options)
+        if self._options.has_unusable_authority:
+            log("error", "config: error getting cert pool")
+        self._report("xds.cluster", self._options.authority_problem)
+        try:
+            self._listener.take(self._options.address, serving())
+        except OSError as error:  # ssl.SSLError is one too
+            self._report("xds.listener", error)
+        else:
+            self._report("xds.listener", None)
+
+    def _report(self, check: str, error: object) -> None:
+        if error is not None:
+            log("error", check, error=str(error))
+        self._health.report(check, error)
+
+    def _serve_endpoints(self) -> None:
+        """The address of neither moves while it runs. One that is taken is logged: two on one host need two."""
+        health = self._options.text("health_check_addr") or "127.0.0.1:28080"
+        wanted = {health: answer_health(self._health)} if self._version >= FIRST_WITH_HEALTH else {}
+        if self._options.text("metrics_address"):
+            wanted[self._options.text("metrics_address")] = {"/metrics": lambda: (200, self._reloads.text)}
+        for address, pages in wanted.items():
+            try:
+                serve(socket_address(address), pages)
+            except OSError as error:
+                log("error", "failed to listen", address=address, error=str(error))
 
     def _watch(self, *options: Options) -> None:
         """Watch what these name. Called before files are read: a change meanwhile is seen at the next look."""
         referenced = [path for one in options for path in one.files] if self._version >= (0, 13) else []
-        self._watcher.watch([self._config_path, *referenced])
+        is_hot = self._version < (0, 27) or all(one.is_hot for one in options)
+        self._watcher.watch([self._config_path, *referenced] if is_hot else [])
 
     def _report_unknown_keys(self, options: Options) -> None:
         for key in options.unknown:
             log("error", "unknown config option", config_file=str(self._config_path), key=key)
 
 
-def _serving(options: Options) -> Serving:
-    """All that is served under `options`; raises ConfigError in Pomerium's words, ssl.SSLError where Envoy would."""
-    pairs = options.pairs()
+def _serving(options: Options) -> t.Callable[[], Serving]:
+    """What makes all that is served under `options`; raises ConfigError in Pomerium's words, and what is given back
+    raises ssl.SSLError where Envoy would refuse."""
+    pairs, clients = options.pairs(), options.clients()
     if any(pair.is_must_staple for pair in pairs):
         raise ConfigError(STAPLE)
     if not pairs and not options.flag("insecure_server"):
         log("info", "server will be using a self-signed certificate")
-    return Serving(
-        certificates=Certificates(pairs or [self_signed()]),
+    return lambda: Serving(
+        certificates=Certificates(pairs or [self_signed()], clients),
         is_insecure=options.flag("insecure_server"),
         uses_proxy_protocol=options.flag("use_proxy_protocol"),
         has_hsts=bool(pairs) and "set_response_headers" not in options.values,
@@ -181,12 +231,10 @@ def _serving(options: Options) -> Serving:
     )
 
 
-def notify(state: str) -> None:
-    """Tell systemd, where it asks to be told (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.sendto(state.encode(), address.replace("@", "\0", 1) if address[0] == "@" else address)
+def version_of(environment: t.Mapping[str, str]) -> tuple[int, int]:
+    """The version that it behaves as."""
+    major, minor = environment.get("POMERIUM_STANDIN_VERSION", "0.33").split(".")[:2]
+    return int(major), int(minor)
 
 
 def config_path_of(arguments: t.Sequence[str]) -> Path:
@@ -199,6 +247,10 @@ def config_path_of(arguments: t.Sequence[str]) -> Path:
 
 
 def main() -> None:
+    if sys.argv[1:] in (["-version"], ["--version"]):
+        major, minor = version_of(os.environ)
+        print(f"pomerium: {major}.{minor}.0+standin\nenvoy: none, this is a stand-in for tests")
+        return
     config_path = config_path_of(sys.argv[1:])
     ctypes.CDLL(None).prctl(PR_SET_NAME, b"pomerium", 0, 0, 0)  # what /proc/PID/comm says, as for the real one
     log("warn", "this is a stand-in of Pomerium for tests, not Pomerium itself", pid=os.getpid())

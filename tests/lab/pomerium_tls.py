@@ -12,23 +12,24 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
-from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_options import Pair, key_pair
+from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_options import Clients, Pair, key_pair
 
-CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
+"""Level 2, whatever the system's is, refuses RSA-1024, as Envoy does."""
 
 
 class Certificates:
     """The pairs in force. For equal names and key types the first one wins; exact names win over wildcards."""
 
-    def __init__(self, pairs: t.Sequence[Pair]) -> None:
+    def __init__(self, pairs: t.Sequence[Pair], clients: Clients | None = None) -> None:
         """Load all of them into TLS; raises ssl.SSLError for one that TLS refuses (RSA-1024)."""
         self._pairs = list(pairs)
         by_name: dict[str, list[Pair]] = {}
         for pair in self._pairs:
             for name in pair.names:
                 by_name.setdefault(name, []).append(pair)
-        self._by_sni = {name: _context(_first_of_each_kind(own)) for name, own in by_name.items()}
-        self.context = _context([self._pairs[0]])
+        self._by_sni = {name: _context(_first_of_each_kind(own), clients) for name, own in by_name.items()}
+        self.context = _context([self._pairs[0]], clients)
         self.context.sni_callback = self._choose
 
     def _choose(self, connection: ssl.SSLObject, server_name: str | None, _context: ssl.SSLContext) -> None:
@@ -53,7 +54,7 @@ def self_signed() -> Pair:
     return key_pair(issued.fullchain_pem, issued.key_pem)
 
 
-def _context(pairs: t.Sequence[Pair]) -> ssl.SSLContext:
+def _context(pairs: t.Sequence[Pair], clients: Clients | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
@@ -64,4 +65,14 @@ def _context(pairs: t.Sequence[Pair]) -> ssl.SSLContext:
             path.touch(mode=0o600)
             path.write_bytes(pair.combined_pem)
             context.load_cert_chain(path)
+    if clients is not None:
+        _ask_clients(context, clients)
     return context
+
+
+def _ask_clients(context: ssl.SSLContext, clients: Clients) -> None:
+    """Ask for a certificate. Unlike Envoy, which accepts an untrusted one unless it is to reject, Python's ssl ends
+    the handshake for it; to one without a certificate, the only kind that comes here, they do the same."""
+    authorities = clients.authority_pem.decode("ascii", "replace")
+    context.load_verify_locations(cadata=authorities)
+    context.verify_mode = ssl.CERT_REQUIRED if clients.must_have_one else ssl.CERT_OPTIONAL

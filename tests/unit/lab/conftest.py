@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 if t.TYPE_CHECKING:  # imported in functions: pytest-ansible sets its import hooks only after it has loaded this file
-    from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
+    from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
     from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
     from ansible_collections.zerotrust.pomerium.tests.lab.pebble import Pebble
     from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import PomeriumHost
     from ansible_collections.zerotrust.pomerium.tests.unit.lab.plain_client import AcmeClient, Client
+    from ansible_collections.zerotrust.pomerium.tests.unit.lab.pomerium_pairs import Pair
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,20 @@ def host(tmp_path: Path) -> t.Iterator[PomeriumHost]:
     one = PomeriumHost(tmp_path / "host", "pom1")
     yield one
     one.close()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Pair:
+    """Where a test lays a certificate and its key."""
+    from ansible_collections.zerotrust.pomerium.tests.unit.lab.pomerium_pairs import Pair
+
+    return Pair(tmp_path / "fullchain.pem", tmp_path / "privkey.pem")
+
+
+@pytest.fixture
+def wildcard(ca: Authority, pair: Pair) -> Issued:
+    """A certificate that lies there."""
+    return pair.put(ca.issue("*.corp.example.com", "corp.example.com"))
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import socket
-import typing as t
 from pathlib import Path
 
 import pytest
@@ -21,59 +20,13 @@ from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import Pomer
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_standin import Watcher
 from ansible_collections.zerotrust.pomerium.tests.lab.process import StartFailed
 from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
-
-NAME = "app.corp.example.com"
+from ansible_collections.zerotrust.pomerium.tests.unit.lab.pomerium_pairs import NAME, Pair, configure, put, serial
 
 
 @pytest.fixture(autouse=True)
 def only_the_standin(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests are about the stand-in, wherever a real Pomerium is installed too."""
     monkeypatch.setattr("ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host.find_pomerium", lambda: None)
-
-
-class Pair(t.NamedTuple):
-    """Where a certificate and its key lie."""
-
-    certificate: Path
-    key: Path
-
-    @property
-    def settings(self) -> str:
-        return f"certificate_file: {self.certificate}\ncertificate_key_file: {self.key}\n"
-
-    @property
-    def item(self) -> str:
-        return f"  - {{cert: {self.certificate}, key: {self.key}}}\n"
-
-    def put(self, issued: Issued) -> Issued:
-        """Replace both by renames, the key first."""
-        for path, content in ((self.key, issued.key_pem), (self.certificate, issued.fullchain_pem)):
-            put(path, content)
-        return issued
-
-
-def put(path: Path, content: bytes) -> None:
-    scratch = path.with_suffix(".new")
-    scratch.write_bytes(content)
-    scratch.rename(path)
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Pair:
-    return Pair(tmp_path / "fullchain.pem", tmp_path / "privkey.pem")
-
-
-@pytest.fixture
-def wildcard(ca: Authority, pair: Pair) -> Issued:
-    return pair.put(ca.issue("*.corp.example.com", "corp.example.com"))
-
-
-def configure(host: PomeriumHost, *settings: str) -> None:
-    host.config_path.write_text(host.original_config_text + "\n" + "".join(settings))
-
-
-def serial(host: PomeriumHost, name: str | None = NAME) -> int:
-    return host.served(name).leaf.serial_number
 
 
 def test_it_looks_like_pomerium_and_says_that_it_is_not(host: PomeriumHost) -> None:
