@@ -278,12 +278,14 @@ def key_pair(certificate_pem: bytes, pem_with_key: bytes) -> Pair:
 
 
 class _Loader(yaml.SafeLoader):
-    """As Go's yaml.v3: a key that is there twice is an error."""
+    """As Go's yaml.v3: a key that is there twice, or is no scalar, is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[t.Any, t.Any]:
         seen: dict[str, int] = {}
         for key, _value in node.value:
             line, name = key.start_mark.line + 1, key.value
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError(f"line {line}: invalid map key")
             if name in seen and name != "<<":
                 raise yaml.YAMLError(f'line {line}: mapping key "{name}" already defined at line {seen[name]}')
             seen[name] = line
