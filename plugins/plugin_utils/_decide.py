@@ -182,8 +182,8 @@ def check_config_file(look: Look, *, can_edit: bool) -> None:
         "missing": ("does not exist", "Set config_path to Pomerium's configuration."),
         "unreadable": ("not readable for the user that installs", "Run as root (become: true)."),
         "hard_link": (
-            "not the only name of its file (it has hard links), and replacing it would part them",
-            "Set config_path to a file that has one name only.",
+            "a second name (hard link) of a file of somebody else, which Pomerium's user may have put there",
+            "Make it a file of its own.",
         ),
         "link": ("a symbolic link, which would be replaced by a file", "Set config_path to the file itself."),
     }.get(config.state, ("not a plain file of a sensible size", "Set config_path to Pomerium's configuration."))

@@ -13,15 +13,12 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import re
 import typing as t
 from dataclasses import dataclass
 
 from ..module_utils._errors import UserError
 
 MODULE = "zerotrust.pomerium.pomerium_bundle"
-LONGEST_MESSAGE = 4000
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _FACTS = ("rolled_back", "reloaded", "served")
 
 
@@ -137,7 +134,6 @@ class Host:
         module_args = {key: value for key, value in given.items() if value is not None}
         with self._not_logged() if is_secret else contextlib.nullcontext():
             result = self._action._execute_module(module_name=MODULE, module_args=module_args, task_vars=self.task_vars)
-        result = _harmless(result)
         key = self._action._discovered_interpreter_key  # handed on, or every task would discover it again
         if key is not None:
             self.facts[key] = self._action._discovered_interpreter
@@ -157,20 +153,9 @@ class Host:
             context.no_log = before
 
 
-def _harmless(value: t.Any) -> t.Any:
-    """Make what a host said fit to be shown: a character that a terminal would obey becomes its number."""
-    if isinstance(value, str):
-        return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", value)
-    if isinstance(value, dict):
-        return {_harmless(key): _harmless(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_harmless(item) for item in value]
-    return value
-
-
 def _failure(result: t.Mapping[str, t.Any]) -> UserError:
     """Turn a failed step into our error; one without a word of ours is most often a Python that is too old."""
-    message = str(result.get("msg") or "no answer")[:LONGEST_MESSAGE]
+    message = str(result.get("msg") or "no answer")
     facts = {key: result[key] for key in _FACTS if key in result}
     if "module_stdout" in result:  # it never came as far as to answer
         last = str(result.get("module_stderr") or "").strip().splitlines()[-1:]

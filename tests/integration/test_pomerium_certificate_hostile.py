@@ -125,7 +125,7 @@ def test_a_file_of_root_s_that_pomerium_gave_a_second_name_is_not_made_readable(
     machine = boot()
     script = "echo 'secret: of-root' >/etc/root-only; chmod 600 /etc/root-only; ln -f /etc/root-only $0"
     machine.run("sh", "-c", script, "/etc/pomerium/config.yaml")
-    with pytest.raises(UserError, match="hard links"):
+    with pytest.raises(UserError, match="hard link"):
         Installer(machine).install(ca.issue(*NAMES))
     assert machine.run("stat", "--format=%U %a", "/etc/root-only").split() == ["root", "600"]
     assert machine.run("sh", "-c", "ls /etc/pomerium").split() == ["config.yaml"]

@@ -117,7 +117,6 @@ PLACES: dict[str, tuple[str, dict[str, str], str]] = {
         "plain file",
     ),
     "a pipe for a configuration": ("rm /etc/pomerium/config.yaml; mkfifo /etc/pomerium/config.yaml", {}, "plain file"),
-    "a second name of the configuration": ("ln /etc/pomerium/config.yaml /etc/pomerium/other.yaml", {}, "hard links"),
     "no configuration": ("mv /etc/pomerium/config.yaml /etc/pomerium/own.yaml", {}, "does not exist.*own.yaml"),
     "a group that does not exist": ("true", {"group": "nobodies"}, "group 'nobodies'.*does not exist on this host"),
     "an owner that does not exist": ("true", {"owner": "somebody"}, "owner 'somebody'.*does not exist on this host"),

@@ -97,11 +97,12 @@ def make_home(directory: str, name: str, owner: _files.Owner) -> str:
     check_directory(directory)
     _files.make_directory(directory, mode=0o755)
     home = os.path.join(directory, name)
-    _files.make_directory(home, mode=0o750, owner=owner)
+    ours = (os.geteuid(), owner[1])  # also where the files are somebody else's, who could turn a path under our hands
     for path in (home, os.path.join(home, "versions")):
         if os.path.islink(path):
             raise UserError("A symbolic link is in the way, and links are not followed", name=path)
-        if os.path.isdir(path) and not _files.has_mode(path, 0o750, owner):
-            os.chown(path, *owner)
+        _files.make_directory(path, mode=0o750, owner=ours)
+        if not _files.has_mode(path, 0o750, ours):
+            os.chown(path, *ours)
             os.chmod(path, 0o750)
     return home

@@ -109,10 +109,11 @@ def report(served: Served, target: Target, known_sha256: str | None = None) -> d
 
 
 def describe_config(path: str, process: Process) -> dict[str, t.Any]:
-    """Say what the configuration file is: file, missing, link, unreadable or other; and which others are there."""
+    """Say what the configuration file is: file, missing, link, hard_link, unreadable or other; and which others are
+    there."""
     answer: dict[str, t.Any] = {"path": path, "state": "file", "sha256": None, "others": []}
     try:
-        data = read_config(path)
+        data, _found = read_config(path)
     except FileNotFoundError:
         answer["state"], answer["others"] = "missing", _other_configs(path, process)
     except PermissionError:
@@ -126,23 +127,30 @@ def describe_config(path: str, process: Process) -> dict[str, t.Any]:
     return answer
 
 
-def read_config(path: str) -> bytes:
-    """Read the configuration; a link, a device or something enormous is refused with an OSError."""
-    return open_config(path)[0]
+def read_config(path: str) -> tuple[bytes, os.stat_result]:
+    """Read the configuration, with mode and owner of the very file that was read; a link, a device or something
+    enormous is refused with an OSError.
+
+    Its directory belongs to the user pomerium, who could put a second name of somebody else's file there, and would
+    get a copy of it with our backup.
+    """
+    data, found = _read_plain(path, os.O_NOFOLLOW)
+    if found.st_nlink > 1 and found.st_uid != os.stat(os.path.dirname(path) or ".").st_uid:
+        raise OSError(errno.EMLINK, "a second name (hard link) of a file of somebody else", path)
+    return data, found
 
 
-def open_config(path: str) -> tuple[bytes, os.stat_result]:
-    """Read the configuration, and say whose it is: of the file that was read, since its directory may belong to the
-    user pomerium, who can put another there at any time. For the same reason a file with a second name is refused
-    (EMLINK): it may be one of root's, and our backup of it would be made readable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
+def _read_plain(path: str, flags: int = 0) -> tuple[bytes, os.stat_result]:
+    """Read a file without waiting for anything, whatever was put in its place."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
+    try:
+        found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_CONFIG:
             raise OSError(errno.EINVAL, "no plain file of a sensible size", path)
-        if found.st_nlink > 1:
-            raise OSError(errno.EMLINK, os.strerror(errno.EMLINK), path)
-        return file.read(), found
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(LARGEST_CONFIG) or b"", found
+    finally:
+        os.close(descriptor)
 
 
 def _other_configs(path: str, process: Process) -> list[str]:
@@ -222,7 +230,7 @@ def read(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """
     path = params["config_path"]
     try:
-        data = read_config(path)
+        data, _found = read_config(path)
     except OSError as error:
         raise UserError("The configuration cannot be read", name=path, answer=error.strerror) from error
     guessed = {match.group().decode("utf-8", "replace") for match in _PATH.finditer(data)}
@@ -236,9 +244,7 @@ def read(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 def _certificates(path: str) -> str | None:
     """Give the certificates in a file as PEM ('' where it has none), or None where there is no such file."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode) or os.stat(path).st_size > LARGEST_CONFIG:
-            return ""
-        found = _CERTIFICATE.findall(_files.read_bytes(path))
+        found = _CERTIFICATE.findall(_read_plain(path)[0])
         return "\n".join(block.decode("ascii", "replace") for block in found)
     except (FileNotFoundError, NotADirectoryError):
         return None

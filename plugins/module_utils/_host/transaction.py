@@ -30,7 +30,7 @@ from .hold import Hold
 from .home import check_directory, choose_owner, make_home
 from .in_use import find_problem, order_by_use, read_history
 from .leftovers import find_leftovers
-from .look import choose_target, open_config, report
+from .look import choose_target, read_config, report
 from .probe import Served, Target
 from .process import find_process
 from .prove import Proof, Prover
@@ -41,6 +41,18 @@ LOCK_SECONDS = 60.0
 
 def apply(params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> dict[str, t.Any]:
     """Install. `stale: true` and nothing done where the configuration or the hold is not what the controller saw."""
+    try:
+        return _apply(params, warn)
+    except OSError as error:  # before the switch, since all that comes later looks after itself
+        raise UserError(
+            "The bundle cannot be written, and Pomerium goes on with what it has",
+            name=os.path.join(params["directory"], params["name"]),
+            answer=_said(error),
+            remedy="Mend it (space, rights, a read-only mount), and run again.",
+        ) from error
+
+
+def _apply(params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> dict[str, t.Any]:
     check_directory(params["directory"])
     process = find_process(params["service"], config_path=params["config_path"])
     owner = choose_owner(params["owner"], params["group"], process)
@@ -57,8 +69,8 @@ def apply(params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> dict[
         if not transaction.hold.is_as_seen or not transaction.is_current_config():
             return {"changed": False, "stale": True}
         result = transaction.run()
-        for path in transaction.leftovers:
-            warn(f"{path} could not be removed.")
+        for warning in transaction.warnings:
+            warn(warning)
         return result
 
 
@@ -79,10 +91,10 @@ class _Transaction:
         self._before_version = self._versions.current()
         self._order = order_by_use(home, self._versions)
         self._before_config: bytes | None = None
-        self._config_stat: os.stat_result | None = None
+        self._before_stat: os.stat_result | None = None
         self._config_path: str = params["config_path"]
         self._backup: str | None = None
-        self.leftovers: list[str] = []
+        self.warnings: list[str] = []
         self.is_swept = False
         self.hold = Hold(home, wanted=params["hold"], is_lifted=params["lift"], current=self._before_version)
 
@@ -92,7 +104,7 @@ class _Transaction:
         if not wanted:  # it has no say in this install
             return True
         with contextlib.suppress(OSError):
-            self._before_config, self._config_stat = open_config(self._config_path)
+            self._before_config, self._before_stat = read_config(self._config_path)
         return self._before_config is not None and hashlib.sha256(self._before_config).hexdigest() == wanted
 
     def run(self) -> dict[str, t.Any]:
@@ -107,7 +119,7 @@ class _Transaction:
                 self._replace_config()
                 proof = self._prove(before)
             except OSError as error:
-                self._roll_back(before, version, known, answer=f"{error.filename or ''}: {error.strerror}")
+                self._roll_back(before, version, known, answer=_said(error))
             if not self._is_accepted(proof, before):
                 self._roll_back(before, version, known, proof=proof)
             return self._commit(version, proof)
@@ -119,7 +131,7 @@ class _Transaction:
             try:
                 _files.remove_any(path)
             except OSError:
-                self.leftovers.append(path)
+                self.warnings.append(f"{path} could not be removed.")
 
     def _write_version(self) -> str:
         """Write the files where nothing reads them yet, and let OpenSSL say that the key fits the certificate."""
@@ -139,9 +151,9 @@ class _Transaction:
 
     def _replace_config(self) -> None:
         text = self._params["config_text"]
-        if text is None or self._before_config is None or self._config_stat is None:
+        if text is None or self._before_config is None or self._before_stat is None:
             return
-        mode, owner = stat.S_IMODE(self._config_stat.st_mode), (self._config_stat.st_uid, self._config_stat.st_gid)
+        mode, owner = stat.S_IMODE(self._before_stat.st_mode), (self._before_stat.st_uid, self._before_stat.st_gid)
         self._backup = make_backup(self._config_path, self._before_config, mode=mode, owner=owner)
         _files.write_file(self._config_path, base64.b64decode(text), mode=mode, owner=owner)
 
@@ -169,9 +181,7 @@ class _Transaction:
             with contextlib.suppress(FileNotFoundError):  # it was not even switched
                 os.unlink(self._versions.link)
         self.hold.undo()
-        if self._backup is not None:  # a rename, since the disk may be full
-            os.rename(self._backup, self._config_path)
-            _files.sync_directory(os.path.dirname(self._config_path))
+        self._put_config_back()
         restored = self._prover.prove(before.sha256, before) if before.sha256 is not None else Proof(before, "none")
         if version not in known:
             with contextlib.suppress(OSError):
@@ -189,18 +199,32 @@ class _Transaction:
             served=report(restored.served, self._target) if self._target else None,
         )
 
+    def _put_config_back(self) -> None:
+        if self._backup is None:
+            return
+        try:  # a rename, since the disk may be full
+            os.rename(self._backup, self._config_path)
+            _files.sync_directory(os.path.dirname(self._config_path))
+        except OSError as error:
+            raise UserError(
+                "Pomerium did not serve what was installed; its files were put back, but its configuration was not",
+                name=self._config_path,
+                answer=_said(error),
+                remedy=f"Somebody else works in that directory. Restore {self._backup} by hand, and run again.",
+            ) from error
+
     def _commit(self, version: str, proof: Proof) -> dict[str, t.Any]:
         order = [*(name for name in self._order if name != version), version]
         known = {*read_history(self._home), self._before_version, version}
-        write_record(self._home, {**self._new_record(), "history": [name for name in order if name in known]})
-        self.hold.finish()
-        if self._params["files"]:  # who goes back wants all that there is to go back to
-            try:
+        try:  # it is installed and served: what is left to do is said, and done by the next run
+            write_record(self._home, {**self._new_record(), "history": [name for name in order if name in known]})
+            self.hold.finish()
+            if self._params["files"]:  # who goes back wants all that there is to go back to
                 self._versions.prune(self._params["keep_versions"], order)
                 if self._backup is not None:
                     prune_backups(self._config_path)
-            except OSError as error:
-                self.leftovers.append(str(error.filename))
+        except OSError as error:
+            self.warnings.append(f"Installed and served, but not tidied up: {_said(error) or self._home}.")
         config = self._params["config_text"]
         is_changed = version != self._before_version or config is not None or proof.reloaded != "none"
         return {
@@ -227,6 +251,10 @@ class _Transaction:
         if self._target is not None:
             record["probe"] = vars(self._target)
         return record
+
+
+def _said(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
 def _shown(target: Target | None) -> str | None:
