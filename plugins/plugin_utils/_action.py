@@ -21,7 +21,7 @@ from ansible.plugins.action import ActionBase
 
 from ..module_utils._errors import BadInput, UserError
 from ..module_utils._given import without_empty
-from ._remote import Host
+from ._remote import Host, harmless
 
 _NEEDS = {"cryptography": "cryptography", "ruamel.yaml": "ruamel.yaml", "idna": "idna"}
 _NAME = re.compile(r"[a-z0-9_-][a-z0-9._-]*\Z")
@@ -46,6 +46,7 @@ class PomeriumAction(ActionBase):
             result = {"failed": True, "changed": False, "msg": str(error), **error.facts}
         if host.warnings:
             result["warnings"] = host.warnings
+        result = harmless(result)
         if host.facts:
             result["ansible_facts"] = host.facts
         return result

@@ -182,7 +182,7 @@ def check_config_file(look: Look, *, can_edit: bool) -> None:
         "missing": ("does not exist", "Set config_path to Pomerium's configuration."),
         "unreadable": ("not readable for the user that installs", "Run as root (become: true)."),
         "hard_link": (
-            "a second name (hard link) of a file of somebody else, which Pomerium's user may have put there",
+            "a hard link to a file of somebody else, which Pomerium's user may have put there",
             "Make it a file of its own.",
         ),
         "link": ("a symbolic link, which would be replaced by a file", "Set config_path to the file itself."),

@@ -13,18 +13,21 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import re
 import typing as t
 from dataclasses import dataclass
 
 from ..module_utils._errors import UserError
 
 MODULE = "zerotrust.pomerium.pomerium_bundle"
-_FACTS = ("rolled_back", "reloaded", "served")
+_FACTS: dict[str, t.Callable[[t.Any], t.Any]] = {"rolled_back": bool, "reloaded": str, "served": lambda seen: seen}
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+_LONGEST = 20_000
 
 
 @dataclass(frozen=True)
 class SeenConfig:
-    """The configuration file: `state` is file, missing, link, unreadable or other."""
+    """The configuration file: `state` is file, missing, link, hard_link, unreadable or other."""
 
     path: str
     state: str
@@ -137,7 +140,8 @@ class Host:
         key = self._action._discovered_interpreter_key  # handed on, or every task would discover it again
         if key is not None:
             self.facts[key] = self._action._discovered_interpreter
-        self.warnings += [str(warning) for warning in result.get("warnings", ()) if isinstance(warning, str)]
+        warnings = result.get("warnings")
+        self.warnings += [str(text) for text in warnings if isinstance(text, str)] if isinstance(warnings, list) else []
         if result.get("failed"):
             raise _failure(result)
         return t.cast("dict[str, t.Any]", result)
@@ -153,10 +157,21 @@ class Host:
             context.no_log = before
 
 
+def harmless(value: t.Any) -> t.Any:
+    """Make text that a host had a say in harmless for terminals and logs, all the way down: no control character
+    save the line break is left, and nothing is longer than a person reads."""
+    if isinstance(value, str):
+        shown = value if len(value) <= _LONGEST else f"{value[:_LONGEST]} ... ({len(value)} characters)"
+        return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", shown)
+    if isinstance(value, dict):
+        return {harmless(key): harmless(item) for key, item in value.items()}
+    return [harmless(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
 def _failure(result: t.Mapping[str, t.Any]) -> UserError:
     """Turn a failed step into our error; one without a word of ours is most often a Python that is too old."""
     message = str(result.get("msg") or "no answer")
-    facts = {key: result[key] for key in _FACTS if key in result}
+    facts = {key: kind(result[key]) for key, kind in _FACTS.items() if key in result}
     if "module_stdout" in result:  # it never came as far as to answer
         last = str(result.get("module_stderr") or "").strip().splitlines()[-1:]
         return UserError(
@@ -174,7 +189,7 @@ def _understood(parse: t.Callable[[t.Any], T], answer: t.Any) -> T:
     """Take an answer apart; a host that talks nonsense is an error of this host alone."""
     try:
         return parse(answer)
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, binascii.Error) as error:
         raise UserError("The host gave an answer that makes no sense", answer=type(error).__name__) from error
 
 

@@ -184,7 +184,7 @@ def test_a_host_that_lies_fails_alone_and_the_other_is_installed(
     result = site.result("pom1")
     assert result["failed"] is True
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", f"{result['msg']}{run.output}")
-    assert len(result["msg"]) < 10_000
+    assert len(result["msg"]) < 30_000
     assert "evil" not in json.dumps(result.get("ansible_facts", {}))
     assert site.result("pom2")["changed"] is True
     assert honest.served().leaf == issued.certificate
