@@ -46,10 +46,10 @@ class PomeriumAction(ActionBase):
             result = {"failed": True, "changed": False, "msg": str(error), **error.facts}
         if host.warnings:
             result["warnings"] = host.warnings
-        result = harmless(result)
+        shown: dict[str, t.Any] = harmless(result)
         if host.facts:
-            result["ansible_facts"] = host.facts
-        return result
+            shown["ansible_facts"] = host.facts
+        return shown
 
     def work(self, options: dict[str, t.Any], host: Host) -> dict[str, t.Any]:
         """Do the work and return what the module returns."""

@@ -18,6 +18,7 @@ Boot = t.Callable[..., Machine]
 Change = t.Callable[[str], str]
 NAMES = ("*.corp.example.com", "corp.example.com")
 OURS = ("certificate_file:", "certificate_key_file:", "certificate_authority_file:")
+HOME = "/etc/pomerium-tls/pomerium"
 CONFIG = "/etc/pomerium/config.yaml"
 
 
@@ -171,3 +172,20 @@ def test_environment_that_would_win_is_refused_where_the_unit_is_down_too(
     assert "tell-nobody" not in str(refused.value)
     assert tree(machine) == before
     assert machine.state == "inactive"
+
+
+@pytest.mark.parametrize("name", ["", "versions", ".lock", "proven.json"])
+def test_a_link_in_our_own_place_is_not_followed(boot: Boot, ca: Authority, name: str) -> None:
+    """Only root can put one there; somebody who once could must not go on through it."""
+    machine, old = boot(), ca.issue(*NAMES)
+    Installer(machine).install(old)
+    path = f"{HOME}/{name}".rstrip("/")
+    machine.run("sh", "-c", 'mkdir /elsewhere; mv "$0" /elsewhere/it; ln -s /elsewhere/it "$0"', path)
+    before = machine.run("sh", "-c", "cd /elsewhere; find . -type f -exec sha256sum {} + | sort")
+    outcome = ""
+    try:
+        Installer(machine).install(ca.issue(*NAMES))
+    except UserError as error:
+        outcome = str(error)
+    assert machine.run("sh", "-c", "cd /elsewhere; find . -type f -exec sha256sum {} + | sort") == before
+    assert "link" in outcome or name == "proven.json", outcome  # which is replaced by a file
