@@ -116,9 +116,9 @@ def test_good_health_is_no_proof_and_a_signal_does_it_where_files_are_not_watche
 def test_an_old_pomerium_that_sees_nothing_is_rolled_back_and_not_killed_by_a_signal(
     start_site: t.Callable[..., Site], version: str, settings: str
 ) -> None:
-    """Before 0.29 SIGHUP ends it, and without a unit there is no restart. Installed first where it is read anew."""
+    """Before 0.29 SIGHUP ends it, and without a unit there is no restart. The first one is read at a start."""
     site = start_site(settings, POMERIUM_STANDIN_VERSION=version)
-    first, pid = site.issue(), site.host.pid
+    first = site.issue()
     site.install(probe={"enabled": False}, reload="none")
     site.host.restart()
     assert site.host.served().leaf == first.certificate

@@ -30,7 +30,7 @@ class Health:
     def __init__(self, *, has_systemd: bool) -> None:
         self._records: dict[str, str | None] = dict.fromkeys(CHECKS, "not reported yet")
         self._has_systemd = has_systemd
-        self._is_ready = False
+        self.is_ready = False
 
     @property
     def is_good(self) -> bool:
@@ -48,8 +48,8 @@ class Health:
         if error is not None:
             status = f"STATUS=Error in {check}: {error}".replace("\n", " ")
             self._tell(status if len(status) <= LONGEST_STATUS else f"{status[:LONGEST_STATUS]}...")
-        elif self.is_good and not self._is_ready:
-            self._is_ready = True
+        elif self.is_good and not self.is_ready:
+            self.is_ready = True
             self._tell("READY=1")
 
     def stop(self) -> None:
@@ -107,8 +107,12 @@ def answer_health(health: Health) -> dict[str, Answer]:
     def probe() -> tuple[int, str]:
         return (200 if health.is_good else 503), records()
 
-    probes = dict.fromkeys(("/healthz", "/readyz"), probe)
-    return {**probes, "/startupz": lambda: (200, records()), "/status": lambda: (200, records())}
+    return {
+        "/healthz": probe,
+        "/readyz": probe,
+        "/startupz": lambda: (200 if health.is_ready else 503, records()),
+        "/status": lambda: (200, records()),
+    }
 
 
 def serve(address: tuple[str, int], pages: t.Mapping[str, Answer]) -> None:

@@ -73,6 +73,6 @@ def _context(pairs: t.Sequence[Pair], clients: Clients | None) -> ssl.SSLContext
 def _ask_clients(context: ssl.SSLContext, clients: Clients) -> None:
     """Ask for a certificate. Unlike Envoy's, Python's TLS does not name the authorities, and ends the handshake for an
     untrusted certificate also where one may do without; to who has none, as all that come here, they are the same."""
-    authorities = clients.authority_pem.decode("ascii", "replace")
+    authorities = clients.authority_pem.decode("ascii", "ignore")
     context.load_verify_locations(cadata=authorities)
     context.verify_mode = ssl.CERT_REQUIRED if clients.must_have_one else ssl.CERT_OPTIONAL
