@@ -148,8 +148,13 @@ def test_started_with_what_tls_refuses_it_is_up_without_a_listener_and_never_rea
     host._child.start()
     try:
         told: list[bytes] = []
-        while told.count(b"WATCHDOG=1") < 5 or not host.log.count("xds.listener"):
+
+        def is_told() -> bool:
             told.append(service_manager.recv(1000))
+            return told[-1].startswith(b"STATUS=")
+
+        until(is_told, what="an error that systemd is told")
+        told += [service_manager.recv(1000) for _each in range(5)]
         others = [one for one in told if one != b"WATCHDOG=1"]  # heartbeats go on, READY=1 does not come
         assert [one.startswith(b"STATUS=Error in xds.listener: ") for one in others] == [True]
         assert [errors(host, path) for path in ("/healthz", "/startupz")] == [(503, ["xds.listener"])] * 2
