@@ -141,6 +141,12 @@ class Install:
             _decide.refuse_insecure(config, look)
         shadows = _decide.find_shadows(config, paths, self._bundle.facts.names)
         _decide.refuse_shadows(shadows, shadowing=self._options["shadowing"], can_edit=can_edit, path=path)
+        authority = config.keys["certificate_authority_file"]
+        if authority not in (None, f"{self._place}/ca.pem") and paths.get(authority or "") is None:
+            self._host.warnings.append(
+                f"certificate_authority_file is {authority}, which does not exist: Pomerium answers 503 for every https "
+                "route that has no CA of its own. With authority: always it would be ours."
+            )
         carried = self._carried(config, look, paths)
         bundle = self._bundle.with_authorities(carried)
         before, after, edited = config.keys, config.keys, None

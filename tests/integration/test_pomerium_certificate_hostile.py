@@ -222,7 +222,9 @@ ANSWERS: dict[str, t.Any] = {
     "number": {"look": 5},
     "types": {"look": {"process": [], "config": "x", "installed": 7, "hold": 1, "versions": 3}},
     "warnings": {"warnings": 5, "deprecations": 7, "look": {}},
-    "infinite": {"look": {"process": {"state": "", "unit": None, "pid": 1e999}, "config": {}, "installed": {"files": {}}}},
+    "infinite": {
+        "look": {"process": {"state": "", "unit": None, "pid": 1e999}, "config": {}, "installed": {"files": {}}}
+    },
     "big": {"look": {"process": "A" * 5_000_000}},
     "big msg": {"failed": True, "msg": "A" * 5_000_000},
     "escapes": {"failed": True, "msg": f"see {ESCAPES}", "warnings": [f"warned {ESCAPES}"], "reloaded": ESCAPES},
@@ -251,9 +253,7 @@ def test_a_host_that_answers_nonsense_has_an_error_of_its_own(make_fleet: Make, 
     text = answer if isinstance(answer, str) else json.dumps(answer)
     site.host.write("/opt/answer", text)
     site.host.write("/opt/liar", "#!/bin/sh\ncat /opt/answer\n", mode=0o755)
-    site.inventory_path.write_text(
-        site.inventory_path.read_text().replace(site.host.python, "/opt/liar", 1)
-    )
+    site.inventory_path.write_text(site.inventory_path.read_text().replace(site.host.python, "/opt/liar", 1))
     run = site.run()
     result = site.result("pom1")
     assert result["failed"] is True

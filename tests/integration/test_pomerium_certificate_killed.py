@@ -126,7 +126,7 @@ def lifting_the_hold(boot: Boot, ca: Authority) -> Case:
 
 def old_pomerium(boot: Boot) -> Machine:
     machine = boot()
-    machine.set_up(Environment="POMERIUM_STANDIN_VERSION=0.12")
+    machine.set_up(Environment="POMERIUM_STANDIN_VERSION=0.12", Type="simple", WatchdogSec="0")
     machine.restart()
     return machine
 

@@ -136,13 +136,13 @@ def test_such_a_place_is_refused_by_its_option_with_nothing_changed(
     boot: Boot, ca: Authority, script: str, options: dict[str, str], why: str
 ) -> None:
     machine = boot()
-    served = machine.served().leaf
+    pid = machine.pid
     machine.run("sh", "-c", script)
     before = tree(machine)
     with pytest.raises(UserError, match=f"(?s){why}"):
         Installer(machine, **options).install(ca.issue(*NAMES))
     assert tree(machine) == before
-    assert machine.served().leaf == served
+    assert (machine.pid, machine.state) == (pid, "active")
 
 
 WINS = "CERTIFICATE_FILE=/etc/pomerium/other.pem"

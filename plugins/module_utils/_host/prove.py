@@ -162,6 +162,11 @@ class Prover:
         run_command("systemctl", "reset-failed", "--", self._process.unit or "")
         return self._ask_systemd("start")
 
+    def undo_start(self) -> None:
+        """Make a unit that we started failed again, as it was: a start that leads to nothing may go on for long.
+        Not by a stop, which is an operator's word, and would keep the next run from starting it."""
+        run_command("systemctl", "kill", "--signal=KILL", "--", self._process.unit or "")
+
     def _ask_systemd(self, verb: str) -> bool:
         """Queue the job and return: the deadline is ours, a unit of type notify would block to its own."""
         self._asked_at = time.time()

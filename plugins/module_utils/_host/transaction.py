@@ -182,6 +182,8 @@ class _Transaction:
                 os.unlink(self._versions.link)
         self.hold.undo()
         self._put_config_back()
+        if proof is not None and proof.reloaded == "start":
+            self._prover.undo_start()
         restored = self._prover.prove(before.sha256, before) if before.sha256 is not None else Proof(before, "none")
         if version not in known:
             with contextlib.suppress(OSError):
