@@ -34,8 +34,9 @@ options:
   version:
     description:
       - With V(previous) the host goes back to the version that was in use before the one that is in use, which still
-        lies there, and is held at it. That needs no source, no store and no CA. The configuration is not touched. As
-        with every install, a handshake proves that it is served, else everything is put back.
+        lies there, and is held at it. That needs no CA, no store and no source; one that is given is not read. The
+        configuration is not touched. As with every install, a handshake proves that it is served, else everything is
+        put back.
       - On a host that is held installs do nothing (also with V(previous), so two people may ask for it) but say so in
         RV(msg) and in a warning, and also warn when less than a fifth of the held certificate's lifetime is left. Newer
         certificates are not even written there.

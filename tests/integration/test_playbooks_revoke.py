@@ -53,6 +53,8 @@ def test_the_old_certificate_is_revoked_only_when_the_new_one_is_served(lab: Lab
     assert (status(lab, old), status(lab, new)) == ("Revoked", "Valid")
     assert (lab.store_path / "lineages/pomerium/current/privkey.pem").read_bytes() != key
     assert lab.pebble.cert_status(old.rpartition("-")[2])["Reason"] == 1, "keyCompromise"
+    places = [host.tls_directory / "pomerium/versions" for host in lab.hosts]
+    assert [[path.name for path in place.iterdir()] for place in places] == [[new], [new]], "the leaked key is gone"
 
     again = lab.playbook(REVOKE, "-e", asked)
     assert again.rc == 0, again.output

@@ -196,14 +196,15 @@ def describe_versions(home: str) -> list[dict[str, t.Any]]:
     current = versions.current()
     found = []
     for version in order_by_use(home, versions):
-        directory, leaf = versions.path(version), None
-        with contextlib.suppress(OSError):
+        directory, files, leaf = versions.path(version), [], None
+        with contextlib.suppress(OSError):  # `problem` says why
+            files = sorted(os.listdir(directory))
             leaf = first_leaf(_files.read_bytes(os.path.join(directory, "fullchain.pem")))
         found.append(
             {
                 "version": version,
                 "was_used": version in history or (current is not None and version <= current),
-                "files": sorted(os.listdir(directory)),
+                "files": files,
                 "der": base64.b64encode(leaf or b"").decode(),
                 "problem": find_problem(directory),
             }

@@ -139,8 +139,9 @@ def test_a_version_that_never_came_into_use_is_told_apart(renewed: t.Any, make_p
 
 def test_a_damaged_pair_is_seen_and_refused_before_the_switch(renewed: t.Any, make_pair: t.Any) -> None:
     (renewed.home / "versions/v1/privkey.pem").write_bytes(make_pair("two").key)
+    (renewed.home / "versions/README").write_text("by hand\n")
     seen = {one["version"]: one["problem"] for one in look(renewed.params(versions=True))["versions"]}
-    assert (seen["v1"], seen["v2"]) == ("KEY_VALUES_MISMATCH", None)
+    assert seen == {"README": "Not a directory", "v1": "KEY_VALUES_MISMATCH", "v2": None}
     before = renewed.snapshot()
     with pytest.raises(UserError, match="OpenSSL refuses the pair"):
         apply(back(renewed, make_pair("one"), "v1", "v2"))
