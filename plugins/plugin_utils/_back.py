@@ -92,7 +92,8 @@ class Back:
     def _changes(self, look: Look, version: SeenVersion, facts: Facts, *, is_asked: bool) -> list[str]:
         swept = [_decide.SWEEP] if look.leftovers else []
         if look.installed.version == version.name:
-            is_content = _decide.is_content(look, facts.fingerprint_sha256, self._options)
+            is_unseen = look.served is None and self._options["probe"]["enabled"]
+            is_content = not is_unseen and _decide.is_content(look, facts.fingerprint_sha256, self._options)
             return [] if not is_asked else [*([] if is_content else ["make Pomerium serve it"]), *swept]
         self._refuse(look, version, facts)
         return [f"go back to version {version.name} and hold it", *swept]

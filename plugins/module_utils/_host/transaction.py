@@ -240,15 +240,13 @@ class _Transaction:
         }
 
     def _new_record(self) -> dict[str, t.Any]:
-        """Note what was proven of the configuration; who goes back to a version has not looked at it."""
-        if self._params["record"] is None:
-            return read_record(self._home) or {}
-        record = dict(self._params["record"])
+        """Note what was proven; who goes back to a version has not looked at the configuration."""
+        record = dict(self._params["record"] or read_record(self._home) or {})
         config = self._params["config_text"]
-        record["config_path"] = self._config_path
-        if config is None:
+        if self._params["record"] is not None:
+            record["config_path"] = self._config_path
             record["config_sha256"] = self._params["config_sha256"]
-        else:
+        if config is not None:
             record["config_sha256"] = hashlib.sha256(base64.b64decode(config)).hexdigest()
         if self._target is not None:
             record["probe"] = vars(self._target)

@@ -116,6 +116,18 @@ def test_the_same_certificate_in_mended_files_is_not_the_one_before(renewed: t.A
     assert renewed.go_back()["version"] == renewed.first.version
 
 
+def test_one_that_never_came_into_use_is_not_the_one_before(site: t.Any, bundle: t.Any) -> None:
+    """What an install leaves that is killed before its switch."""
+    only, new = bundle(days=30), bundle(days=20)
+    site.install(only)
+    place = site.pomerium.tls_directory / "pomerium/versions" / new.version
+    place.mkdir()
+    for name, file in new.files.items():
+        (place / name).write_bytes(file.data)
+    with pytest.raises(BadInput, match=f"none that was in use before {only.version}"):
+        site.go_back()
+
+
 def test_without_a_version_before_it_is_refused_and_says_which_there_are(site: t.Any, bundle: t.Any) -> None:
     with pytest.raises(BadInput, match=r"version 'previous': .*there are: none at all"):
         site.go_back()
@@ -284,17 +296,36 @@ def test_a_file_that_the_version_in_use_lost_is_no_hindrance(renewed: t.Any) -> 
     assert renewed.go_back()["served"]["is_ours"] is True
 
 
-def test_what_is_not_served_is_put_back(make_site: t.Any, bundle: t.Any) -> None:
-    """Pomerium before 0.13 watches its configuration only, and a reload is not allowed."""
+@pytest.fixture
+def blind(make_site: t.Any, bundle: t.Any) -> t.Any:
+    """As `renewed`, with a Pomerium before 0.13, which watches its configuration only."""
     site = make_site(POMERIUM_STANDIN_VERSION="0.12")
     if site.pomerium.is_real:
         pytest.skip("the real Pomerium here watches its files; this needs an old one")
-    first, second = bundle(), bundle()
-    site.install(first)
-    site.install(second, probe={"enabled": False})
+    site.first, site.second = bundle(days=30), bundle(days=20)
+    site.install(site.first)
+    site.install(site.second, probe={"enabled": False})
     site.pomerium.restart()
-    before = site.snapshot()
-    with pytest.raises(UserError, match=f"did not serve version {first.version}") as caught:
+    return site
+
+
+def test_asked_for_again_a_held_host_has_to_serve_it_and_stays_held_where_it_does_not(blind: t.Any) -> None:
+    blind.go_back(probe={"enabled": False})
+    before = blind.snapshot()
+    assert blind.go_back(check=True)["msg"] == "would make Pomerium serve it"
+    with pytest.raises(UserError, match=f"did not serve version {blind.first.version}"):
+        blind.go_back(reload="none")
+    held = blind.install(blind.second, probe={"port": blind.pomerium.port})
+    assert (held["changed"], held["served"]["is_ours"]) == (False, False), "an install leaves a held host alone"
+    assert blind.snapshot() == before
+    blind.pomerium.restart()
+    again = blind.go_back()
+    assert (again["changed"], again["held"], again["served"]["is_ours"]) == (False, True, True)
+
+
+def test_what_is_not_served_is_put_back(blind: t.Any) -> None:
+    site, before = blind, blind.snapshot()
+    with pytest.raises(UserError, match=f"did not serve version {blind.first.version}") as caught:
         site.go_back(reload="none")
     assert (caught.value.facts["rolled_back"], caught.value.facts["served"]["is_ours"]) == (True, False)
     assert site.snapshot() == before
