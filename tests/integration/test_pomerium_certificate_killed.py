@@ -154,7 +154,6 @@ class Killing:
             assert not self._is_foreign()
         self.case.finish(self.installer)
         assert self.machine.served().leaf == self.case.new.certificate
-        assert self.case.finish(self.installer)["changed"] is False
         assert self._stray() == set()
         return left
 
@@ -209,12 +208,12 @@ class Killing:
 @pytest.mark.parametrize(
     ("make", "at_least"),
     [
-        (first_install, 50),
-        (first_install_on_the_packaged_one_which_is_down, 50),
+        (first_install, 30),
+        (first_install_on_the_packaged_one_which_is_down, 30),
         (renewal, 30),
         (renewal_by_restart, 30),
         (renewal_that_is_rolled_back, 30),
-        (first_install_that_is_rolled_back, 50),
+        (first_install_that_is_rolled_back, 30),
         (going_back, 10),
         (lifting_the_hold, 30),
     ],
@@ -228,6 +227,8 @@ def test_killed_at_any_point_one_set_is_there_and_served_and_the_next_run_comple
     killing = Killing(make(boot, Authority("Lab CA")))
     points = killing.points()
     assert len(points) >= at_least
+    killing.case.finish(killing.installer)
+    assert killing.case.finish(killing.installer)["changed"] is False
     for number, point in enumerate(points, start=1):
         print(
             f"{number:3} {point.line.replace('/etc/pomerium-tls/pomerium/', '')}: {killing.kill_at(point)}", flush=True
