@@ -144,8 +144,8 @@ class Install:
         authority = config.keys["certificate_authority_file"]
         if authority not in (None, f"{self._place}/ca.pem") and paths.get(authority or "") is None:
             self._host.warnings.append(
-                f"certificate_authority_file is {authority}, which does not exist: Pomerium answers 503 for every https "
-                "route that has no CA of its own. With authority: always it would be ours."
+                f"certificate_authority_file is {authority}, which does not exist: Pomerium answers 503 for all https "
+                "upstreams without a CA of their own. With authority: always it would be ours."
             )
         carried = self._carried(config, look, paths)
         bundle = self._bundle.with_authorities(carried)
