@@ -95,7 +95,7 @@ class Versions:
             path = os.path.join(directory, name)
             _files.write_file(path, content.data, mode=content.mode, owner=self.owner)
         if self.owner is not None:
-            os.chown(directory, *self.owner)
+            os.chown(directory, -1, self.owner[1])  # another owner could turn a path in there under root's hands
         os.chmod(directory, self.directory_mode)
 
     def switch(self, version: str) -> None:

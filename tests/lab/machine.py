@@ -227,6 +227,7 @@ class Machine(SeenPomerium):
         if self._child is not None:
             self._child.kill()
             until(lambda: not _interface(self._id).exists(), what=f"{self._id} to be gone")
+            _ip([f"route del {self._closed}"], is_checked=False)  # it may have failed before there was one
             for hierarchy in CGROUPS:
                 _remove_group(hierarchy / self._id)
         LEASES.release(self._number)
@@ -312,11 +313,15 @@ class Machine(SeenPomerium):
                 self._leader = pid
         return bool(self._leader)
 
+    @property
+    def _closed(self) -> str:
+        """A route that holds when its interface is gone: what is meant for it must not leave by the default route."""
+        return f"unreachable {_address(self._number, 0)}/30 metric 4096"
+
     def _connect(self) -> None:
         """Give both ends of its wire their addresses."""
-        commands = [f"address add {self._gateway}/30 dev {_interface(self._id).name}"]
-        commands += [f"link set {_interface(self._id).name} up"]
-        _ip(commands)
+        wire = _interface(self._id).name
+        _ip([f"route add {self._closed}", f"address add {self._gateway}/30 dev {wire}", f"link set {wire} up"])
         inside = [f"address add {self.address}/30 dev host0", "link set host0 up", "link set lo up"]
         _ip(inside, before=["nsenter", f"--target={self._leader}", "--net", "--"])
 
@@ -342,9 +347,12 @@ def _interface(machine: str) -> Path:
     return Path(f"/sys/class/net/ve-{machine}")
 
 
-def _ip(commands: t.Sequence[str], *, before: t.Sequence[str] = ()) -> None:
+def _ip(commands: t.Sequence[str], *, before: t.Sequence[str] = (), is_checked: bool = True) -> None:
     batch = "".join(f"{command}\n" for command in commands).encode()
-    subprocess.run([*before, "ip", "-batch", "-"], input=batch, check=True, stdout=subprocess.DEVNULL)
+    command = [*before, "ip", "-batch", "-"]
+    done = subprocess.run(command, input=batch, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if is_checked and done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {done.stdout.decode(errors='replace')}")
 
 
 def _accounts() -> dict[str, str]:
