@@ -26,6 +26,7 @@ from ansible_collections.zerotrust.pomerium.tests.lab.handshake import look
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_seen import SeenPomerium
 from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
 from ansible_collections.zerotrust.pomerium.tests.lab.process import Child, StartFailed, plain_environment
+from ansible_collections.zerotrust.pomerium.tests.lab.sshd import Sshd
 from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
 
 STANDIN = "ansible_collections.zerotrust.pomerium.tests.lab.pomerium_standin"
@@ -89,13 +90,15 @@ class PomeriumHost(SeenPomerium):
         *,
         config: t.Literal["configured", "packaged"] = "configured",
         environment: t.Mapping[str, str] | None = None,
+        door: Sshd | None = None,
     ) -> None:
-        """Lay the host out below `directory`. `environment` is what its unit would give to the process.
+        """Lay the host out below `directory`. `environment` is what its unit would give to the process, `door` an SSH
+        server to come in by.
 
         `configured` runs on Pomerium's own self-signed certificate; `packaged` names files that do not exist, as the
         package ships it, so that Pomerium does not start.
         """
-        self.name, self.directory = name, directory
+        self.name, self.directory, self._door = name, directory, door
         self.etc = directory / "etc/pomerium"
         self.etc.mkdir(parents=True, exist_ok=True)
         self.config_path = self.etc / "config.yaml"
@@ -182,10 +185,10 @@ class PomeriumHost(SeenPomerium):
 
     def inventory(self) -> dict[str, t.Any]:
         """The host's variables: where it is, and where its Pomerium has its files."""
+        local = {"ansible_connection": "local", "ansible_remote_tmp": str(self.directory / "tmp")}
         return {
-            "ansible_connection": "local",
+            **(local if self._door is None else self._door.variables()),
             "ansible_python_interpreter": sys.executable,
-            "ansible_remote_tmp": str(self.directory / "tmp"),
             "pomerium_config_path": str(self.config_path),
             "pomerium_directory": str(self.tls_directory),
         }

@@ -108,12 +108,19 @@ class Sshd:
 
     def variables(self) -> dict[str, t.Any]:
         """What an inventory says of it."""
-        return self._keys.variables("127.0.0.1", self._port, getpass.getuser())
+        own = {"ansible_remote_tmp": str(self.home / "tmp")}  # Ansible takes ~USER for home, whatever HOME says
+        return {**self._keys.variables("127.0.0.1", self._port, getpass.getuser()), **own}
 
 
 def find_sshd() -> str | None:
     """OpenSSH's server, which ordinary users do not have on their PATH."""
     return shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]))
+
+
+def what_is_missing() -> str | None:
+    """Say in a word for the skipped test what an Sshd lacks here; None where nothing is missing."""
+    missing = [name for name in ("ssh", "ssh-keygen") if shutil.which(name) is None]
+    return ", ".join([*missing, *([] if find_sshd() else ["sshd"])]) or None
 
 
 def is_ssh(address: str, port: int) -> bool:
