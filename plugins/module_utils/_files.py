@@ -15,6 +15,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import stat
 import tempfile
 import typing as t
@@ -22,11 +23,33 @@ import typing as t
 Owner = t.Tuple[int, int]
 """uid and gid; -1 leaves one as it is."""
 
+LARGEST = 8 * 1024 * 1024
+
+_NEW = ".zerotrust-new"
+"""How the name of a file ends while it is written: a name that nobody else gives."""
+
 
 def read_bytes(path: str) -> bytes:
     """Read a whole file."""
     with open(path, "rb") as file:
         return file.read()
+
+
+def read_plain(path: str, *, follow: bool = False) -> tuple[bytes, os.stat_result]:
+    """Read a file where somebody else may put what he likes, and tell what it is: its descriptor does, not its name.
+
+    Raises OSError for a link (ELOOP; with `follow` it is followed), a device, a pipe, or something enormous.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags)
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST:
+            raise OSError(errno.EINVAL, "no plain file of a sensible size", path)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(LARGEST + 1), found
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(path: str) -> None:
@@ -68,7 +91,8 @@ def _write_beside(path: str, data: bytes, mode: int, owner: Owner | None) -> str
     """Write a file with a name of its own in the same directory, fsynced, with its final owner and mode."""
     if os.path.isdir(path) and not os.path.islink(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=f".{os.path.basename(path)}.")
+    prefix = f".{os.path.basename(path)}."
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path) or ".", prefix=prefix, suffix=_NEW)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -85,20 +109,21 @@ def _write_beside(path: str, data: bytes, mode: int, owner: Owner | None) -> str
 
 
 def find_leftovers(path: str, *, suffix: str = "") -> list[str]:
-    """Find what a run that was killed while it wrote `path` has left beside it: plain files of ours, by their name.
+    """Find what a run that was killed while it wrote `path` has left beside it: plain files, by their name, that are
+    ours or have the owner of `path` already.
 
     `suffix` is a pattern of what may follow `path` in the name that was written.
     """
     directory, base = os.path.split(path)
-    pattern = re.compile(rf"\.{re.escape(base)}{suffix}\.[a-z0-9_]{{8}}\Z")
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        names = [os.path.join(directory, name) for name in sorted(os.listdir(directory)) if pattern.match(name)]
-        return [name for name in names if _is_our_file(os.lstat(name))]
-    return []
-
-
-def _is_our_file(found: os.stat_result) -> bool:
-    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid()
+    pattern, found = re.compile(rf"\.{re.escape(base)}{suffix}\.[a-z0-9_]{{8}}{re.escape(_NEW)}\Z"), []
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        for name in filter(pattern.match, sorted(os.listdir(directory or "."))):
+            owners, seen = {os.geteuid()}, os.lstat(os.path.join(directory, name))
+            if os.path.lexists(path):
+                owners.add(os.lstat(path).st_uid)
+            if stat.S_ISREG(seen.st_mode) and seen.st_uid in owners:
+                found.append(os.path.join(directory, name))
+    return found
 
 
 def make_directory(path: str, *, mode: int = 0o700, owner: Owner | None = None) -> None:
@@ -124,25 +149,23 @@ def point_link(link: str, target: str) -> None:
     """Make `link` a symbolic link to `target` (relative to its directory) with one rename."""
     directory = os.path.dirname(link)
     temporary = os.path.join(directory, f".{os.path.basename(link)}.{os.getpid()}")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(temporary)
-    os.symlink(target, temporary)
+    make_link(temporary, target)
     os.rename(temporary, link)
     sync_directory(directory)
 
 
+def make_link(link: str, target: str) -> None:
+    """Make a symbolic link, in place of one that a killed run left."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(link)
+    os.symlink(target, link)
+
+
 def remove_tree(path: str) -> None:
-    """Remove a directory and what is in it, without following links; missing is fine."""
-    try:
-        entries = list(os.scandir(path))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            remove_tree(entry.path)
-        else:
-            os.unlink(entry.path)
-    os.rmdir(path)
+    """Remove a directory and what is in it; missing is fine. No link is followed, also none that is put there just
+    now: shutil goes by descriptors."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.rmtree(path)
 
 
 def remove_any(path: str) -> None:

@@ -30,14 +30,20 @@ class Content:
 
 
 class Versions:
-    """The versions below one directory; `owner` and `directory_mode` are those of what is made here."""
+    """The versions below one directory; `owner` and `directory_mode` are those of what is made here.
+
+    Directories stay with whoever makes them, and get the group only: the owner of the files must not be able to put
+    something else where we write or remove next.
+    """
 
     def __init__(self, root: str, *, owner: _files.Owner | None = None, directory_mode: int = 0o700) -> None:
         self.root = root
         self.owner = owner
+        self._directory_owner = None if owner is None else (-1, owner[1])
         self.directory_mode = directory_mode
         self.link = os.path.join(root, "current")
         self.folder = os.path.join(root, "versions")
+        self._way_back = os.path.join(root, ".current.back")
 
     def path(self, version: str) -> str:
         """Name the directory of a version."""
@@ -73,7 +79,7 @@ class Versions:
     def add(self, version: str, files: t.Mapping[str, Content]) -> str:
         """Write a version, fsynced, and return its name: one with these contents is used again, a damaged one is
         left alone and the new one gets the next free suffix (`.1`, `.2`), since `current` may point at it."""
-        _files.make_directory(self.folder, mode=self.directory_mode, owner=self.owner)
+        _files.make_directory(self.folder, mode=self.directory_mode, owner=self._directory_owner)
         free, suffix = version, 0
         while os.path.lexists(self.path(free)):
             if self.holds(free, files):
@@ -94,13 +100,27 @@ class Versions:
         for name, content in files.items():
             path = os.path.join(directory, name)
             _files.write_file(path, content.data, mode=content.mode, owner=self.owner)
-        if self.owner is not None:
-            os.chown(directory, -1, self.owner[1])  # another owner could turn a path in there under root's hands
+        if self._directory_owner is not None:
+            os.chown(directory, *self._directory_owner)
         os.chmod(directory, self.directory_mode)
 
     def switch(self, version: str) -> None:
         """Make a version the current one, with one rename."""
         _files.point_link(self.link, os.path.join("versions", version))
+
+    def keep_way_back(self) -> None:
+        """Have the link ready that `switch_back` renames, so that going back needs no space on the disk."""
+        if os.path.lexists(self.link):
+            _files.make_link(self._way_back, os.readlink(self.link))
+
+    def switch_back(self) -> None:
+        """Make `current` what it was at `keep_way_back`, with one rename."""
+        try:
+            os.rename(self._way_back, self.link)
+        except FileNotFoundError:  # there was none then
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.link)
+        _files.sync_directory(self.root)
 
     def prune(self, keep: int, order: t.Sequence[str] | None = None) -> list[str]:
         """Remove all but the last `keep` versions (in `order`, or of their names) and the current one, and what a

@@ -189,7 +189,7 @@ VARYING = (
     (r"\d{8}T\d{6}Z-[0-9a-f]+", "VERSION"),
     (r"\.new-[a-z0-9_]{8}", ".new-RANDOM"),
     (r"\.current\.\d+", ".current.PID"),
-    (r"\.[a-z0-9_]{8}(?=[\"/])", ".RANDOM"),
+    (r"\.[a-z0-9_]{8}\.zerotrust-new", ".RANDOM"),
     (r"^(wait4|kill|v?fork|clone3?|write|pwrite64)\(.*", r"\1("),
     (r"AT_FDCWD, |O_[A-Z|_]+, |, 0[0-7]+$", ""),
 )

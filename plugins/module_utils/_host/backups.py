@@ -36,7 +36,13 @@ def prune_backups(path: str) -> None:
     """Remove all backups of `path` but the last ones. Only names that are ours count, and only plain files."""
     directory, base = os.path.split(path)
     pattern = re.compile(rf"{re.escape(base)}{SUFFIX}\Z")
-    found = [os.path.join(directory, name) for name in sorted(os.listdir(directory)) if pattern.match(name)]
-    ours = [name for name in found if stat.S_ISREG(os.lstat(name).st_mode)]
-    for name in ours[:-KEEP]:
-        os.unlink(name)
+    names = sorted(filter(pattern.match, os.listdir(directory or ".")), key=_age)
+    paths = [os.path.join(directory, name) for name in names]
+    for path in [path for path in paths if stat.S_ISREG(os.lstat(path).st_mode)][:-KEEP]:
+        os.unlink(path)
+
+
+def _age(name: str) -> tuple[str, int]:
+    """Sort by time, and by number within a second."""
+    stamp, _dot, number = name[:-1].rpartition("Z")
+    return stamp, int(number[1:] or 0)

@@ -99,10 +99,15 @@ def make_home(directory: str, name: str, owner: _files.Owner) -> str:
     home = os.path.join(directory, name)
     ours = (os.geteuid(), owner[1])  # also where the files are somebody else's, who could turn a path under our hands
     for path in (home, os.path.join(home, "versions")):
-        if os.path.islink(path):
-            raise UserError("A symbolic link is in the way, and links are not followed", name=path)
+        _refuse_other(path, stat.S_ISDIR, "no directory of ours (a symbolic link is not followed)")
         _files.make_directory(path, mode=0o750, owner=ours)
         if not _files.has_mode(path, 0o750, ours):
             os.chown(path, *ours)
             os.chmod(path, 0o750)
+    _refuse_other(os.path.join(home, "current"), stat.S_ISLNK, "no link of ours")
     return home
+
+
+def _refuse_other(path: str, is_right: t.Callable[[int], bool], what: str) -> None:
+    if os.path.lexists(path) and not is_right(os.lstat(path).st_mode):
+        raise UserError("Something else is in the way", name=path, answer=what, remedy="Move it away, and run again.")

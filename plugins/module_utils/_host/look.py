@@ -31,7 +31,6 @@ from .probe import Served, Target, probe
 from .process import DEFAULT_CONFIG_PATHS, Process, choose_config_path, find_process
 from .record import read_record
 
-LARGEST_CONFIG = 8 * 1024 * 1024
 _PATH = re.compile(rb"/[^\s\0\"',\[\]{}]+")
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -134,23 +133,10 @@ def read_config(path: str) -> tuple[bytes, os.stat_result]:
     Its directory belongs to the user pomerium, who could put a second name of somebody else's file there, and would
     get a copy of it with our backup.
     """
-    data, found = _read_plain(path, os.O_NOFOLLOW)
+    data, found = _files.read_plain(path)
     if found.st_nlink > 1 and found.st_uid != os.stat(os.path.dirname(path) or ".").st_uid:
         raise OSError(errno.EMLINK, "a second name (hard link) of a file of somebody else", path)
     return data, found
-
-
-def _read_plain(path: str, flags: int = 0) -> tuple[bytes, os.stat_result]:
-    """Read a file without waiting for anything, whatever was put in its place."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | flags)
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_CONFIG:
-            raise OSError(errno.EINVAL, "no plain file of a sensible size", path)
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(LARGEST_CONFIG) or b"", found
-    finally:
-        os.close(descriptor)
 
 
 def _other_configs(path: str, process: Process) -> list[str]:
@@ -172,7 +158,7 @@ def describe_installed(home: str, known_sha256: str | None) -> dict[str, t.Any]:
         for name in sorted(os.listdir(versions.path(version))):
             path = os.path.join(versions.path(version), name)
             with contextlib.suppress(OSError):  # one that we may not read is not as it should be
-                data, found = _files.read_bytes(path), os.lstat(path)
+                data, found = _files.read_plain(path)
                 files[name] = {
                     "sha256": hashlib.sha256(data).hexdigest(),
                     "mode": stat.S_IMODE(found.st_mode),
@@ -199,7 +185,7 @@ def describe_versions(home: str) -> list[dict[str, t.Any]]:
         directory, files, leaf = versions.path(version), [], None
         with contextlib.suppress(OSError):  # `problem` says why
             files = sorted(os.listdir(directory))
-            leaf = first_leaf(_files.read_bytes(os.path.join(directory, "fullchain.pem")))
+            leaf = first_leaf(_files.read_plain(os.path.join(directory, "fullchain.pem"))[0])
         found.append(
             {
                 "version": version,
@@ -245,7 +231,7 @@ def read(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 def _certificates(path: str) -> str | None:
     """Give the certificates in a file as PEM ('' where it has none), or None where there is no such file."""
     try:
-        found = _CERTIFICATE.findall(_read_plain(path)[0])
+        found = _CERTIFICATE.findall(_files.read_plain(path, follow=True)[0])
         return "\n".join(block.decode("ascii", "replace") for block in found)
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -4,26 +4,25 @@
 
 """The Pomerium of this host as it runs: its unit or its process, its configuration, and what wins over that.
 
-Everything comes from `systemctl show` and /proc; nothing is asked of Pomerium itself. Of the environment only names
-leave the host, and the values that are no secrets (paths and the listen address). Processes with another root
-directory (containers) are not ours to see here. Standard library of Python 3.8 only. Private to this collection.
+Everything comes from `systemctl show`, the files that it names, and /proc; nothing is asked of Pomerium itself. Of the
+environment only names leave the host, and the values that are no secrets (paths and the listen address). Processes
+with another root directory (containers) are not ours to see here. Standard library of Python 3.8 only. Private to this
+collection.
 """
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import grp
 import os
 import pwd
 import re
-import shlex
 import subprocess
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from .. import _files
 from .._errors import BadInput
+from .unit_environment import unit_environment
 
 SYSTEMD = "/run/systemd/system"
 """There where systemd is this machine's init (as sd_booted looks)."""
@@ -36,7 +35,7 @@ _HIDDEN = ("CERTIFICATE", "CERTIFICATE_KEY", "CERTIFICATE_AUTHORITY")
 _TRUE = ("1", "t", "true")
 _PROPERTIES = (
     "LoadState,ActiveState,SubState,Result,MainPID,User,Group,ExecStart,ExecMainStartTimestampMonotonic,"
-    "Environment,EnvironmentFiles,WorkingDirectory"
+    "WorkingDirectory,NeedDaemonReload,Environment,EnvironmentFiles,PassEnvironment,UnsetEnvironment"
 )
 
 
@@ -55,6 +54,8 @@ class Process:
     gid: int | None = None
     config_path: str | None = None
     environment: dict[str, str | None] = field(default_factory=dict)
+    needs_daemon_reload: bool = False
+    """The unit's files changed since systemd read them: a start or a restart would be as they were before."""
 
     @property
     def is_startable(self) -> bool:
@@ -103,55 +104,42 @@ def _unit(service: str) -> Process | None:
     if not os.path.isdir(SYSTEMD):
         return None
     status, output = run_command("systemctl", "show", "--property", _PROPERTIES, "--", service)
-    shown = dict(line.partition("=")[::2] for line in output.splitlines())
+    shown: dict[str, str] = {}
+    for name, _equals, value in (line.partition("=") for line in output.split("\n")):
+        shown[name] = f"{shown[name]}\n{value}" if name in shown else value  # EnvironmentFiles: a line for each
     if status != 0 or shown.get("LoadState") != "loaded":
         return None
     pid = int(shown.get("MainPID") or 0)
-    if pid and shown.get("SubState") != "auto-restart":
-        return _running(pid, unit=service)
+    is_up = pid and shown.get("SubState") != "auto-restart"
+    found = _running(pid, unit=service) if is_up else _down(service, shown)
+    return replace(found, needs_daemon_reload=shown.get("NeedDaemonReload") == "yes")
+
+
+def _down(service: str, shown: t.Mapping[str, str]) -> Process:
+    """Describe a unit as systemd would start it."""
     uid, gid = _ids(shown.get("User") or "root", shown.get("Group") or "")
     argv = re.search(r"argv\[\]=(.*?) ;", shown.get("ExecStart", ""))
+    config_path = _config_argument(argv.group(1).split() if argv else [])
+    _status, manager = run_command("systemctl", "show-environment")
     return Process(
         state=_down_state(service, shown),
         unit=service,
         uid=uid,
         gid=gid,
-        config_path=_absolute(
-            _config_argument(argv.group(1).split() if argv else []),
-            shown.get("WorkingDirectory", "").lstrip("!") or "/",
-        ),
-        environment=_winning(_environment(output)),
+        config_path=config_path and os.path.join(_working_directory(shown, uid), config_path),
+        environment=_winning(unit_environment(shown, manager).items()),
     )
 
 
-def _absolute(path: str | None, directory: str) -> str | None:
-    return os.path.join(directory, path) if path else None
-
-
-def _environment(shown: str) -> bytes:
-    """Put together what a unit that is down would be started with, as /proc would show it (systemd.exec(5)): what
-    its definition and its drop-ins set, and then its files, where they are there."""
-    lines = [line.partition("=")[::2] for line in shown.splitlines()]
-    entries = [entry for name, value in lines if name == "Environment" for entry in _words(value)]
-    patterns = [value.rpartition(" (")[0] for name, value in lines if name == "EnvironmentFiles"]
-    for path in (path for pattern in patterns for path in sorted(glob.glob(pattern))):
-        with contextlib.suppress(OSError):
-            entries += _environment_of(_files.read_bytes(path).decode("utf-8", "replace"))
-    return "\0".join(entries).encode("utf-8", "surrogateescape")
-
-
-def _environment_of(text: str) -> t.Iterator[str]:
-    for line in text.replace("\\\n", "").splitlines():
-        name, equals, value = line.strip().partition("=")
-        if equals and not name.startswith(("#", ";")):
-            yield f"{name.strip()}={' '.join(_words(value))}"
-
-
-def _words(text: str) -> list[str]:
+def _working_directory(shown: t.Mapping[str, str], uid: int | None) -> str:
+    """Name where the unit would be started; systemd marks one that may be missing, and writes ~ for the user's home."""
+    path = shown.get("WorkingDirectory", "").lstrip("!") or "/"
+    if path != "~":
+        return path
     try:
-        return shlex.split(text)
-    except ValueError:  # a quote that is not closed
-        return [text]
+        return pwd.getpwuid(-1 if uid is None else uid).pw_dir
+    except (KeyError, OverflowError):
+        return "/"
 
 
 def _down_state(service: str, shown: t.Mapping[str, str]) -> str:
@@ -221,8 +209,9 @@ def _running(pid: int, *, unit: str | None) -> Process:
         status = _read_proc(pid, "status").decode("ascii", "replace")
         config_path = _config_argument(argv)
         if config_path and not os.path.isabs(config_path):
-            config_path = _absolute(config_path, os.readlink(f"/proc/{pid}/cwd"))
-        environment = _winning(_read_proc(pid, "environ"))
+            config_path = os.path.join(os.readlink(f"/proc/{pid}/cwd"), config_path)
+        environ = _read_proc(pid, "environ").decode("utf-8", "replace").split("\0")
+        environment = _winning(entry.partition("=")[::2] for entry in environ)
     except OSError:  # it ended meanwhile, or belongs to somebody whom we may not look at
         return Process(state="running", unit=unit, pid=pid)
     ids = {line.split()[0]: int(line.split()[1]) for line in status.splitlines() if line[:4] in ("Uid:", "Gid:")}
@@ -238,11 +227,10 @@ def _config_argument(argv: t.Sequence[str]) -> str | None:
     return None
 
 
-def _winning(environ: bytes) -> dict[str, str | None]:
+def _winning(environment: t.Iterable[tuple[str, str]]) -> dict[str, str | None]:
     """Keep the variables that win over the YAML; a flag only where it is on, a value only where it is no secret."""
     found: dict[str, str | None] = {}
-    for entry in environ.split(b"\0"):
-        name, _equals, value = entry.decode("utf-8", "replace").partition("=")
+    for name, value in environment:
         if not value:
             continue  # set but empty does not count for Pomerium
         if name in _SHOWN:

@@ -18,25 +18,27 @@ import contextlib
 import hashlib
 import os
 import signal
-import stat
 import typing as t
 
 from .. import _files
 from .._errors import UserError
 from .._lock import hold_lock
 from .._versions import Content, Versions
-from .backups import make_backup, prune_backups
+from .config_file import ConfigFile
 from .hold import Hold
 from .home import check_directory, choose_owner, make_home
 from .in_use import find_problem, order_by_use, read_history
 from .leftovers import find_leftovers
-from .look import choose_target, read_config, report
+from .look import choose_target, report
 from .probe import Served, Target
 from .process import find_process
 from .prove import Proof, Prover
 from .record import read_record, write_record
 
 LOCK_SECONDS = 60.0
+
+STALE = {"changed": False, "stale": True}
+"""The host is not as the controller saw it, and nothing was done."""
 
 
 def apply(params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> dict[str, t.Any]:
@@ -65,10 +67,16 @@ def _apply(params: t.Mapping[str, t.Any], warn: t.Callable[[str], None]) -> dict
             reload=params["reload"],
             within=float(params["probe"]["timeout"]),
         )
-        transaction = _Transaction(params, home, owner, prover, target)
-        if not transaction.hold.is_as_seen or not transaction.is_current_config():
-            return {"changed": False, "stale": True}
-        result = transaction.run()
+        if process.needs_daemon_reload and params["reload"] in ("auto", "restart"):
+            warn(
+                f"The files of unit {process.unit} changed since systemd read them: wherever it is started or "
+                "restarted, it is as it was before. Run `systemctl daemon-reload` on the host, then run again."
+            )
+        with ConfigFile(params["config_path"]) as config:
+            transaction = _Transaction(params, home, owner, prover, target, config)
+            if not transaction.hold.is_as_seen or not transaction.is_current_config():
+                return STALE
+            result = transaction.run()
         for warning in transaction.warnings:
             warn(warning)
         return result
@@ -82,18 +90,16 @@ class _Transaction:
         owner: _files.Owner,
         prover: Prover,
         target: Target | None,
+        config: ConfigFile,
     ) -> None:
         self._params = params
         self._home = home
+        self._config = config
         self._prover = prover
         self._target = target
         self._versions = Versions(home, owner=owner, directory_mode=0o750)
         self._before_version = self._versions.current()
         self._order = order_by_use(home, self._versions)
-        self._before_config: bytes | None = None
-        self._before_stat: os.stat_result | None = None
-        self._config_path: str = params["config_path"]
-        self._backup: str | None = None
         self.warnings: list[str] = []
         self.is_swept = False
         self.hold = Hold(home, wanted=params["hold"], is_lifted=params["lift"], current=self._before_version)
@@ -101,22 +107,30 @@ class _Transaction:
     def is_current_config(self) -> bool:
         """Tell whether the configuration is still what the controller's decision stands on."""
         wanted = self._params["config_sha256"]
-        if not wanted:  # it has no say in this install
-            return True
-        with contextlib.suppress(OSError):
-            self._before_config, self._before_stat = read_config(self._config_path)
-        return self._before_config is not None and hashlib.sha256(self._before_config).hexdigest() == wanted
+        return not wanted or self._config.is_still(wanted)  # where there is none, it has no say in this install
 
     def run(self) -> dict[str, t.Any]:
         self._sweep()
+        try:
+            return self._install()
+        finally:
+            with contextlib.suppress(OSError):
+                self._versions.sweep()
+
+    def _install(self) -> dict[str, t.Any]:
         known = set(self._versions.names())
+        self._versions.keep_way_back()
         version = self._write_version()
         with _signals_ignored():
             before = self._prover.look() if self._target is not None else Served("unknown")
+            if not self.is_current_config():  # all that came before took seconds
+                self._discard(version, known)
+                return STALE
             try:
                 self.hold.begin()
                 self._versions.switch(version)
-                self._replace_config()
+                if self._params["config_text"] is not None:
+                    self._config.replace(base64.b64decode(self._params["config_text"]))
                 proof = self._prove(before)
             except OSError as error:
                 self._roll_back(before, version, known, answer=_said(error))
@@ -126,12 +140,16 @@ class _Transaction:
 
     def _sweep(self) -> None:
         """Remove what a run that was killed has left; what it had not finished is begun anew."""
-        for path in find_leftovers(self._home, self._config_path):
+        for path in find_leftovers(self._home, self._config.path):
             self.is_swept = True
             try:
                 _files.remove_any(path)
             except OSError:
                 self.warnings.append(f"{path} could not be removed.")
+
+    def _discard(self, version: str, known: set[str]) -> None:
+        if version not in known:
+            _files.remove_tree(self._versions.path(version))
 
     def _write_version(self) -> str:
         """Write the files where nothing reads them yet, and let OpenSSL say that the key fits the certificate."""
@@ -144,18 +162,9 @@ class _Transaction:
         directory = self._versions.path(version)
         problem = find_problem(directory)
         if problem is not None:
-            if version not in known:
-                _files.remove_tree(directory)
+            self._discard(version, known)
             raise UserError("This host's OpenSSL refuses the pair", name=directory, answer=problem)
         return version
-
-    def _replace_config(self) -> None:
-        text = self._params["config_text"]
-        if text is None or self._before_config is None or self._before_stat is None:
-            return
-        mode, owner = stat.S_IMODE(self._before_stat.st_mode), (self._before_stat.st_uid, self._before_stat.st_gid)
-        self._backup = make_backup(self._config_path, self._before_config, mode=mode, owner=owner)
-        _files.write_file(self._config_path, base64.b64decode(text), mode=mode, owner=owner)
 
     def _prove(self, before: Served) -> Proof:
         if self._target is None:
@@ -175,20 +184,25 @@ class _Transaction:
         self, before: Served, version: str, known: set[str], *, proof: Proof | None = None, answer: str = ""
     ) -> t.NoReturn:
         """Put back what was there, prove that it is served, and fail with what was seen."""
-        if self._before_version is not None:
-            self._versions.switch(self._before_version)
-        else:
-            with contextlib.suppress(FileNotFoundError):  # it was not even switched
-                os.unlink(self._versions.link)
-        self.hold.undo()
-        self._put_config_back()
+        what = "the new certificate" if self._params["files"] else f"version {version}"
+        try:  # in reverse, so that a configuration never points through a link that is not there
+            self._config.put_back()
+            self._versions.switch_back()
+            self.hold.undo()
+        except OSError as error:
+            raise UserError(
+                f"Pomerium did not serve {what} ({answer or _explain(proof)}), and not all could be put back",
+                name=_shown(self._target),
+                answer=_said(error),
+                remedy="Certificate and key that are in use belong together. Mend that, and run again."
+                + (f" The configuration as it was is {self._config.backup}." if self._config.backup else ""),
+                rolled_back=False,
+            ) from error
         if proof is not None and proof.reloaded == "start":
             self._prover.undo_start()
         restored = self._prover.prove(before.sha256, before) if before.sha256 is not None else Proof(before, "none")
-        if version not in known:
-            with contextlib.suppress(OSError):
-                _files.remove_tree(self._versions.path(version))
-        what = "the new certificate" if self._params["files"] else f"version {version}"
+        with contextlib.suppress(OSError):
+            self._discard(version, known)
         raise UserError(
             f"Pomerium did not serve {what}, and everything was put back"
             if restored.served.sha256 == before.sha256
@@ -201,30 +215,15 @@ class _Transaction:
             served=report(restored.served, self._target) if self._target else None,
         )
 
-    def _put_config_back(self) -> None:
-        if self._backup is None:
-            return
-        try:  # a rename, since the disk may be full
-            os.rename(self._backup, self._config_path)
-            _files.sync_directory(os.path.dirname(self._config_path))
-        except OSError as error:
-            raise UserError(
-                "Pomerium did not serve what was installed; its files were put back, but its configuration was not",
-                name=self._config_path,
-                answer=_said(error),
-                remedy=f"Somebody else works in that directory. Restore {self._backup} by hand, and run again.",
-            ) from error
-
     def _commit(self, version: str, proof: Proof) -> dict[str, t.Any]:
         order = [*(name for name in self._order if name != version), version]
         known = {*read_history(self._home), self._before_version, version}
         try:  # it is installed and served: what is left to do is said, and done by the next run
-            write_record(self._home, {**self._new_record(), "history": [name for name in order if name in known]})
-            self.hold.finish()
             if self._params["files"]:  # who goes back wants all that there is to go back to
                 self._versions.prune(self._params["keep_versions"], order)
-                if self._backup is not None:
-                    prune_backups(self._config_path)
+                self._config.prune()
+            write_record(self._home, {**self._new_record(), "history": [name for name in order if name in known]})
+            self.hold.finish()
         except OSError as error:
             self.warnings.append(f"Installed and served, but not tidied up: {_said(error) or self._home}.")
         config = self._params["config_text"]
@@ -235,7 +234,7 @@ class _Transaction:
             "version": version,
             "previous_version": self._before_version,
             "reloaded": proof.reloaded,
-            "backup_file": self._backup,
+            "backup_file": self._config.backup,
             "served": report(proof.served, self._target, self._params["leaf_sha256"]) if self._target else None,
         }
 
@@ -244,7 +243,7 @@ class _Transaction:
         record = dict(self._params["record"] or read_record(self._home) or {})
         config = self._params["config_text"]
         if self._params["record"] is not None:
-            record["config_path"] = self._config_path
+            record["config_path"] = self._config.path
             record["config_sha256"] = self._params["config_sha256"]
         if config is not None:
             record["config_sha256"] = hashlib.sha256(base64.b64decode(config)).hexdigest()

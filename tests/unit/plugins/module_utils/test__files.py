@@ -102,6 +102,51 @@ except OSError as error:
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
 
 
+def test_what_is_no_plain_file_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    assert _files.read_plain(str(tmp_path / "file"))[0] == b"data"
+    assert _files.read_plain(str(tmp_path / "link"), follow=True)[0] == b"data"
+    for name in ("link", "pipe", "."):
+        with pytest.raises(OSError, match="Too many levels" if name == "link" else "no plain file"):
+            _files.read_plain(str(tmp_path / name))
+    os.truncate(tmp_path / "file", _files.LARGEST + 1)
+    with pytest.raises(OSError, match="sensible size"):
+        _files.read_plain(str(tmp_path / "file"))
+
+
+def test_a_killed_write_leaves_a_file_that_is_found_by_its_name(tmp_path: Path) -> None:
+    code = f"""
+import os
+from ansible_collections.zerotrust.pomerium.plugins.module_utils import _files
+os.fsync = lambda descriptor: os.kill(os.getpid(), 9)
+_files.write_file({str(tmp_path / "file.yaml")!r}, b"secret")
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.call([sys.executable, "-c", code], env=environment) == -9
+    left = [str(path) for path in tmp_path.iterdir()]
+    assert len(left) == 1
+    (tmp_path / ".file.yaml.swp").touch()
+    (tmp_path / ".file.yaml.abcd1234").touch()
+    (tmp_path / ".file.yaml.abcd1234.zerotrust-new").mkdir()
+    assert _files.find_leftovers(str(tmp_path / "file.yaml")) == left
+    assert _files.find_leftovers(str(tmp_path / "file")) == []
+    assert _files.find_leftovers(str(tmp_path / "missing" / "file.yaml")) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_had_its_owner_already_when_the_run_was_killed_is_found_too(tmp_path: Path) -> None:
+    names = [".file.abcd1234.zerotrust-new", ".file.abcd5678.zerotrust-new", ".file.abcd9012.zerotrust-new"]
+    for owner, name in zip((0, 65534, 65533), names):
+        (tmp_path / name).touch()
+        os.chown(tmp_path / name, owner, 0)
+    assert _files.find_leftovers(str(tmp_path / "file")) == [str(tmp_path / names[0])]
+    (tmp_path / "file").touch()
+    os.chown(tmp_path / "file", 65534, 0)
+    assert _files.find_leftovers(str(tmp_path / "file")) == [str(tmp_path / name) for name in names[:2]]
+
+
 def test_a_version_with_the_same_content_is_used_again(tmp_path: Path) -> None:
     versions = Versions(str(tmp_path))
     files = {"a.pem": Content(b"a", 0o640)}
@@ -139,6 +184,34 @@ def test_what_killed_runs_left_is_removed_with_the_old_versions(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "versions"]
     assert versions.names() == ["v1"]
     assert len(list((tmp_path / "versions").iterdir())) == 1
+
+
+def test_the_way_back_is_one_rename_to_what_was_there(tmp_path: Path) -> None:
+    versions = Versions(str(tmp_path))
+    for name in ("v1", "v2"):
+        versions.add(name, {"a": Content(b"")})
+    versions.keep_way_back()
+    versions.switch("v1")
+    versions.switch_back()
+    assert not os.path.lexists(versions.link)
+    versions.switch("v1")
+    versions.keep_way_back()
+    before = os.lstat(f"{versions.root}/.current.back").st_ino
+    versions.switch("v2")
+    versions.switch_back()
+    assert (versions.current(), os.lstat(versions.link).st_ino) == ("v1", before)
+    versions.keep_way_back()
+    versions.sweep()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "versions"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_the_owner_of_the_files_owns_no_directory_of_ours(tmp_path: Path) -> None:
+    """Who owns it may put a link where root writes next."""
+    versions = Versions(str(tmp_path), owner=(65534, 65533), directory_mode=0o750)
+    versions.add("v1", {"a": Content(b"", 0o640)})
+    owners = {path.name: (path.stat().st_uid, path.stat().st_gid) for path in tmp_path.rglob("*")}
+    assert owners == {"versions": (0, 65533), "v1": (0, 65533), "a": (65534, 65533)}
 
 
 def test_a_version_counts_only_with_just_its_files_modes_and_owner(tmp_path: Path) -> None:

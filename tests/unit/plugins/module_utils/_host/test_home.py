@@ -11,7 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput, UserError
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.home import (
     check_directory,
     choose_owner,
@@ -96,3 +96,31 @@ def test_an_owner_that_does_not_exist_is_named(option: str, who: t.Any) -> None:
 
 def test_numbers_are_taken_as_they_are() -> None:
     assert choose_owner("12", "65532", Process()) == (12, 65532)
+
+
+@is_root
+def test_an_owner_that_is_given_gets_no_directory_in_which_root_writes(tmp_path: Path) -> None:
+    home = Path(make_home(str(tmp_path / "tls"), "pomerium", (65534, 65533)))
+    os.chown(home / "versions", 65534, 65534)
+    make_home(str(tmp_path / "tls"), "pomerium", (65534, 65533))
+    for path in (home, home / "versions"):
+        assert (path.stat().st_uid, path.stat().st_gid, oct(path.stat().st_mode)) == (0, 65533, oct(0o40750))
+
+
+@pytest.mark.parametrize("what", ["link", "file", "versions", "current"])
+def test_what_stands_where_we_write_and_is_not_ours_is_left_alone_and_named(tmp_path: Path, what: str) -> None:
+    """A link to a directory of root's would give that to Pomerium's group, and have root write there."""
+    (tmp_path / "tls").mkdir()
+    (tmp_path / "roots").mkdir(mode=0o700)
+    home = tmp_path / "tls" / "pomerium"
+    place = home if what in ("link", "file") else home / what
+    place.parent.mkdir(exist_ok=True)
+    if what == "current":
+        place.mkdir()
+    elif what == "file":
+        place.touch()
+    else:
+        place.symlink_to(tmp_path / "roots")
+    with pytest.raises(UserError, match=f"in the way for {place}: no .* of ours.*Move it away"):
+        make_home(str(tmp_path / "tls"), "pomerium", (os.geteuid(), os.getegid()))
+    assert oct((tmp_path / "roots").stat().st_mode) == oct(0o40700)

@@ -17,6 +17,7 @@ from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import 
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.look import look, read
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.record import read_record, write_record
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.steps import take_step
+from ansible_collections.zerotrust.pomerium.tests.unit.plugins.module_utils._host.leftovers import leave
 
 
 def warn(_text: str) -> None:
@@ -66,6 +67,35 @@ def test_a_linked_configuration_is_not_followed(host: t.Any) -> None:
     assert config["others"] == [str(host.root / "real.yaml")]
     with pytest.raises(UserError, match="cannot be read"):
         read(host.params())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_second_name_of_a_file_of_somebody_else_is_not_read(host: t.Any) -> None:
+    """Where the kernel lets the user pomerium link files that are not his, its name may be one of root's secrets."""
+    os.link(str(host.config_path), str(host.root / "own"))
+    assert look(host.params())["config"]["state"] == "file"
+    os.chown(str(host.config_path.parent), 65534, 65534)
+    config = look(host.params())["config"]
+    assert (config["state"], config["sha256"]) == ("hard_link", None)
+    with pytest.raises(UserError, match="second name"):
+        read(host.params())
+
+
+def test_a_pipe_that_the_configuration_names_does_not_hold_anybody_up(host: t.Any) -> None:
+    os.mkfifo(str(host.root / "pipe"))
+    host.config_path.write_text(f"certificates: [{{cert: {host.root}/pipe}}]\n")
+    assert read(host.params())["paths"][f"{host.root}/pipe"] == ""
+
+
+def test_what_killed_runs_left_is_counted_and_nothing_else_is(host: t.Any) -> None:
+    left = leave(host)
+    for name in (".config.yaml.swp", ".config.yaml.abcd1234", "config.yaml~", ".other.abcd1234.zerotrust-new"):
+        (host.config_path.parent / name).touch()
+    (host.config_path.parent / ".config.yaml.abcd5678.zerotrust-new").mkdir()
+    before = host.snapshot()
+    seen = look(host.params())
+    assert set(seen["leftovers"]) == set(map(str, left))
+    assert host.snapshot() == before
 
 
 def test_a_configuration_that_is_no_file_is_said(host: t.Any) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import typing as t
 from pathlib import Path
 
@@ -66,10 +67,10 @@ def test_the_configuration_is_read_off_the_command_line(argv: list[str], path: s
 
 def test_only_names_and_harmless_values_of_the_environment_are_kept() -> None:
     environ = (
-        b"PATH=/bin\0CERTIFICATE=c2VjcmV0\0CERTIFICATE_KEY=s\0CERTIFICATE_FILE=/x\0AUTOCERT=false\0"
-        b"INSECURE_SERVER=True\0SHARED_SECRET=s3cret\0CERTIFICATE_KEY_FILE=\0ADDRESS=:8443\0"
+        "PATH=/bin CERTIFICATE=c2VjcmV0 CERTIFICATE_KEY=s CERTIFICATE_FILE=/x AUTOCERT=false INSECURE_SERVER=True "
+        "SHARED_SECRET=s3cret CERTIFICATE_KEY_FILE= ADDRESS=:8443"
     )
-    assert process._winning(environ) == {
+    assert process._winning(entry.partition("=")[::2] for entry in environ.split()) == {
         "CERTIFICATE": None,
         "CERTIFICATE_KEY": None,
         "CERTIFICATE_FILE": "/x",
@@ -116,6 +117,43 @@ def test_a_unit_that_is_down_says_why(systemd: t.Any, properties: dict[str, obje
         assert (found.unit, found.config_path) == ("pomerium", "/etc/pomerium/config.yaml")
         assert found.uid is not None
         assert found.gid is not None
+
+
+def test_of_a_unit_that_is_down_the_environment_is_what_systemd_would_give_it(systemd: t.Any, tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("# by hand\nCERTIFICATE_KEY='hunter2'\nADDRESS=:1\n")
+    (tmp_path / "two").write_text('ADDRESS=":2"\nSHARED_SECRET=hunter2\nCERTIFICATE_KEY_FILE=/gone\n')
+    files = f"{tmp_path}/one (ignore_errors=no)\nEnvironmentFiles={tmp_path}/tw* (ignore_errors=yes)"
+    systemd(
+        ActiveState="failed",
+        Environment='AUTOCERT=true "CERTIFICATE_FILE=/with a blank" ADDRESS=:0',
+        EnvironmentFiles=f"{files}\nEnvironmentFiles={tmp_path}/missing (ignore_errors=yes)",
+        UnsetEnvironment="CERTIFICATE_KEY_FILE AUTOCERT=false",
+    )
+    found = process.find_process("pomerium")
+    assert found.environment == {
+        "AUTOCERT": "true",
+        "CERTIFICATE_FILE": "/with a blank",
+        "CERTIFICATE_KEY": None,
+        "ADDRESS": ":2",
+    }
+    assert "hunter2" not in repr(found)
+
+
+@pytest.mark.parametrize(("directory", "path"), [("", "/c.yaml"), ("!/srv/x", "/srv/x/c.yaml"), ("~", "HOME/c.yaml")])
+def test_a_relative_configuration_is_looked_for_where_the_unit_would_be_started(
+    systemd: t.Any, directory: str, path: str
+) -> None:
+    argv = "{ path=/usr/sbin/pomerium ; argv[]=/usr/sbin/pomerium -config c.yaml ; ignore_errors=no }"
+    systemd(ActiveState="failed", ExecStart=argv, WorkingDirectory=directory)
+    home = pwd.getpwnam("nobody").pw_dir.rstrip("/")
+    assert process.find_process("pomerium").config_path == path.replace("HOME", home)
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_unit_whose_files_changed_since_systemd_read_them_is_known(systemd: t.Any, is_running: bool) -> None:
+    for says in ("no", "yes"):
+        systemd(MainPID=os.getpid() if is_running else 0, NeedDaemonReload=says)
+        assert process.find_process("pomerium").needs_daemon_reload is (says == "yes")
 
 
 def test_a_running_unit_is_its_main_process(systemd: t.Any) -> None:

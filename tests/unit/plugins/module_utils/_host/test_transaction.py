@@ -16,11 +16,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.zerotrust.pomerium.plugins.module_utils import _files
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host import prove, transaction
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.config_file import ConfigFile
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.probe import Target, probe
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.process import Process
+from ansible_collections.zerotrust.pomerium.tests.unit.plugins.module_utils._host.leftovers import leave
 
 
 def apply(params: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -155,25 +156,86 @@ def test_auto_sends_no_signal_to_one_that_may_not_know_it(
     assert started.poll() is None
 
 
-def test_a_full_disk_after_the_switch_is_rolled_back(
-    running: t.Any, make_pair: t.Any, monkeypatch: pytest.MonkeyPatch
+def test_what_killed_runs_left_is_removed_by_the_next_install_and_counts_as_a_change(
+    running: t.Any, make_pair: t.Any
 ) -> None:
     before = running.snapshot()
-    write = _files.write_file
-
-    def full(path: str, data: bytes, **how: t.Any) -> None:
-        if path == str(running.config_path):
-            raise OSError(28, "No space left on device", path)
-        write(path, data, **how)
-
-    params = running.install(make_pair("two"), "v2", config=running.configured_for_current(x=1))
-    monkeypatch.setattr(_files, "write_file", full)
-    with pytest.raises(UserError, match="No space left on device") as caught:
-        apply(params)
-    monkeypatch.undo()
-    assert caught.value.facts["rolled_back"] is True
+    left = leave(running)
+    assert apply(running.install(make_pair("one"), "v1"))["changed"] is True
+    assert not [path for path in left if os.path.lexists(str(path))]
     assert running.snapshot() == before
-    assert served(running) == make_pair("one").sha256
+
+
+def test_a_configuration_that_changes_while_the_old_one_is_looked_at_is_left_alone(
+    running: t.Any, make_pair: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look may take seconds, and an editor's save in these seconds would be lost."""
+    look = prove.Prover.look
+    edited: list[dict[str, t.Any]] = []
+
+    def edit(self: prove.Prover) -> t.Any:
+        if not edited:
+            with running.config_path.open("a") as file:
+                file.write("by_hand: true\n")
+            versions = running.home / "versions"
+            edited.append({key: seen for key, seen in running.snapshot().items() if f"{versions.name}/v2" not in key})
+        return look(self)
+
+    monkeypatch.setattr(prove.Prover, "look", edit)
+    params = running.install(make_pair("two"), "v2", config=running.configured_for_current(x=1))
+    assert apply(params) == {"changed": False, "stale": True}
+    after = running.snapshot()
+    assert {key: after.get(key) for key in edited[0] if ".current" not in key} == {
+        key: seen for key, seen in edited[0].items() if ".current" not in key
+    }
+    assert sorted(path.name for path in running.home.iterdir()) == [".lock", "current", "proven.json", "versions"]
+    assert [path.name for path in (running.home / "versions").iterdir()] == ["v1"]
+
+
+KILL_BEFORE_THE_LINK_GOES_BACK = """
+import json, os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from ansible_collections.zerotrust.pomerium.plugins.module_utils import _versions
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._host import transaction
+_versions.Versions.switch_back = lambda self: os.kill(os.getpid(), signal.SIGKILL)
+transaction.apply(json.load(sys.stdin), print)
+"""
+
+
+def test_killed_while_it_rolls_back_the_configuration_never_points_at_nothing(host: t.Any, make_pair: t.Any) -> None:
+    """A first install: while the configuration names `current`, that has to be there, or a restart is fatal."""
+    old = make_pair("old")
+    (host.root / "old.pem").write_bytes(old.fullchain + old.key)
+    host.configure(certificate_file=host.root / "old.pem", certificate_key_file=host.root / "old.pem")
+    host.start("--picks-up", "start")
+    before = host.config_path.read_bytes()
+    params = host.install(make_pair("one"), "v1", config=host.configured_for_current(), reload="none")
+    command = [sys.executable, "-c", KILL_BEFORE_THE_LINK_GOES_BACK, str(Path(transaction.__file__).parents[6])]
+    done = subprocess.run(command, input=json.dumps(params).encode(), check=False, timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    assert host.config_path.read_bytes() == before
+    assert (host.home / "current" / "fullchain.pem").exists()
+
+
+def test_where_the_configuration_cannot_be_put_back_the_new_set_stays_whole(
+    host: t.Any, make_pair: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = make_pair("old")
+    (host.root / "old.pem").write_bytes(old.fullchain + old.key)
+    host.configure(certificate_file=host.root / "old.pem", certificate_key_file=host.root / "old.pem")
+    host.start("--picks-up", "start")
+
+    def refuse(self: ConfigFile) -> None:
+        raise OSError(30, "Read-only file system", self.path)
+
+    monkeypatch.setattr(ConfigFile, "put_back", refuse)
+    with pytest.raises(
+        UserError, match="leaf .* is served.*not all could be put back.*Read-only file system"
+    ) as caught:
+        apply(host.install(make_pair("one"), "v1", config=host.configured_for_current(), reload="none"))
+    assert caught.value.facts["rolled_back"] is False
+    assert host.config_path.read_bytes() == host.configured_for_current()
+    assert (host.home / "current" / "fullchain.pem").read_bytes() == make_pair("one").fullchain
 
 
 def test_old_versions_go_and_the_last_ones_stay(running: t.Any, make_pair: t.Any) -> None:
@@ -262,6 +324,20 @@ def test_a_unit_that_failed_is_started_and_its_journal_is_quoted_when_it_dies(
     assert (caught.value.facts["rolled_back"], caught.value.facts["reloaded"]) == (True, "start")
     assert "systemctl start --no-block -- pomerium" in log.read_text()
     assert not os.path.lexists(str(host.home / "current"))
+
+
+def test_where_systemd_would_start_an_old_definition_that_is_said(
+    host: t.Any, make_pair: t.Any, systemd: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemd("ActiveState=inactive")
+    found = Process(state="stopped", unit="pomerium", gid=os.getegid(), needs_daemon_reload=True)
+    monkeypatch.setattr(transaction, "find_process", lambda service, config_path: found)
+    warnings: list[str] = []
+    transaction.apply(host.install(make_pair("one"), "v1"), warnings.append)
+    assert len(warnings) == 1
+    assert "systemctl daemon-reload" in warnings[0]
+    transaction.apply(host.install(make_pair("two"), "v2", reload="signal"), warnings.append)
+    assert len(warnings) == 1
 
 
 @pytest.mark.parametrize(("state", "reload"), [("stopped", "auto"), ("failed", "none"), ("never_started", "signal")])
