@@ -163,7 +163,7 @@ def names_shadowed(ours: t.Sequence[str], pem: bytes) -> list[str] | None:
     """
     try:
         theirs = chains.describe(chains.parse_chain(pem).leaf).names
-    except (chains.ChainError, ValueError):
+    except _unreadable():
         return None
     return [name for name in theirs if any(names.covers(own, name) for own in ours)]
 
@@ -174,7 +174,7 @@ def describe_der(der: bytes) -> chains.Facts | None:
 
     try:
         return chains.describe(x509.load_der_x509_certificate(der))
-    except (ValueError, TypeError):
+    except _unreadable():
         return None
 
 
@@ -184,5 +184,13 @@ def is_test_leaf(der: bytes) -> bool:
 
     try:
         return chains.is_test_issuer(x509.load_der_x509_certificate(der))
-    except ValueError:
+    except _unreadable():
         return True
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What `cryptography` raises for a certificate that is none, or of a kind that it does not know."""
+    from cryptography import exceptions, x509
+
+    odd = (x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType)
+    return (chains.ChainError, ValueError, TypeError, exceptions.UnsupportedAlgorithm, *odd)

@@ -24,6 +24,9 @@ KEYS = ("certificate_file", "certificate_key_file", "certificate_authority_file"
 
 _READ = (*KEYS, "certificate", "certificate_key", "certificates", "autocert", "insecure_server", "use_proxy_protocol")
 _TRUE = ("1", "t", "true", "yes", "on")
+MOST_EXPANDED = 100_000
+"""What all aliases may stand for: a few lines can stand for more than any memory holds, and hosts may be hostile."""
+
 _PLAIN = re.compile(r"/[A-Za-z0-9/._+-]*\Z")
 
 
@@ -136,6 +139,8 @@ class Config:
 
     def _parse(self) -> tuple[_Pair, ...]:
         events = self._guarded(lambda yaml: list(yaml.parse(self.text)))
+        if _expanded(events) > MOST_EXPANDED + len(events):
+            raise self._refusal("aliases in it stand for more than they are worth", None, None)
         starts = [event for event in events if type(event).__name__ == "DocumentStartEvent"]
         if len(starts) > 1:
             mark = starts[1].start_mark
@@ -314,6 +319,24 @@ def _nodes(events: t.Sequence[t.Any]) -> t.Iterator[tuple[t.Any, ...]]:
         if depth == 0:
             yield tuple(node)
             node = []
+
+
+def _expanded(events: t.Iterable[t.Any]) -> int:
+    """Count the events that there would be if each alias were written out."""
+    known: dict[str, int] = {}
+    open_nodes: list[tuple[str | None, int]] = []
+    total = 0
+    for event in events:
+        kind, anchor = type(event).__name__, getattr(event, "anchor", None)
+        begun = total
+        total += known.get(str(anchor), 1) if kind == "AliasEvent" else 1
+        if kind.endswith("StartEvent"):
+            open_nodes.append((anchor, begun))
+        elif kind.endswith("EndEvent"):
+            anchor, begun = open_nodes.pop()
+        if anchor and kind not in ("AliasEvent", "SequenceStartEvent", "MappingStartEvent"):
+            known[anchor] = total - begun
+    return total
 
 
 def _end_of(events: t.Iterable[t.Any], otherwise: int) -> int:

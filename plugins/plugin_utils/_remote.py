@@ -11,18 +11,20 @@ configuration's text tells the connection not to log it, since -vvv would print 
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import re
 import typing as t
 from dataclasses import dataclass
 
+from ..module_utils import _files
 from ..module_utils._errors import UserError
 
 MODULE = "zerotrust.pomerium.pomerium_bundle"
-_FACTS: dict[str, t.Callable[[t.Any], t.Any]] = {"rolled_back": bool, "reloaded": str, "served": lambda seen: seen}
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-_LONGEST = 20_000
+_FACTS = {"rolled_back": bool, "reloaded": str, "served": dict}
+_UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+"""What a terminal obeys instead of showing it: control characters, and marks that turn the direction of writing."""
+LONGEST = 20_000
+MOST = 1_000
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,9 @@ class Host:
         if key is not None:
             self.facts[key] = self._action._discovered_interpreter
         warnings = result.get("warnings")
-        self.warnings += [str(text) for text in warnings if isinstance(text, str)] if isinstance(warnings, list) else []
+        if isinstance(warnings, list):
+            said = (_warning(item) for item in warnings[:MOST])
+            self.warnings += [str(text) for text in said if isinstance(text, str)]
         if result.get("failed"):
             raise _failure(result)
         return t.cast("dict[str, t.Any]", result)
@@ -157,12 +161,17 @@ class Host:
             context.no_log = before
 
 
+def _warning(item: t.Any) -> t.Any:
+    """Give the text of a warning: core >= 2.19 makes an object of it, of a class private to core."""
+    return item if isinstance(item, str) else getattr(getattr(item, "event", None), "msg", None)
+
+
 def harmless(value: t.Any) -> t.Any:
-    """Make text that a host had a say in harmless for terminals and logs, all the way down: no control character
-    save the line break is left, and nothing is longer than a person reads."""
+    """Make text that a host had a say in harmless for terminals and logs, all the way down: nothing that is obeyed and
+    not shown is left save the line break, and nothing is longer than a person reads."""
     if isinstance(value, str):
-        shown = value if len(value) <= _LONGEST else f"{value[:_LONGEST]} ... ({len(value)} characters)"
-        return _CONTROL.sub(lambda match: f"\\x{ord(match.group()):02x}", shown)
+        shown = value if len(value) <= LONGEST else f"{value[:LONGEST]} ... ({len(value)} characters)"
+        return _UNSEEN.sub(lambda match: match.group().encode("unicode_escape", "surrogatepass").decode(), shown)
     if isinstance(value, dict):
         return {harmless(key): harmless(item) for key, item in value.items()}
     return [harmless(item) for item in value] if isinstance(value, (list, tuple)) else value
@@ -170,8 +179,8 @@ def harmless(value: t.Any) -> t.Any:
 
 def _failure(result: t.Mapping[str, t.Any]) -> UserError:
     """Turn a failed step into our error; one without a word of ours is most often a Python that is too old."""
-    message = str(result.get("msg") or "no answer")
-    facts = {key: kind(result[key]) for key, kind in _FACTS.items() if key in result}
+    message = str(result.get("msg") or "no answer")[:LONGEST]
+    facts = {key: result[key] for key, kind in _FACTS.items() if isinstance(result.get(key), kind)}
     if "module_stdout" in result:  # it never came as far as to answer
         last = str(result.get("module_stderr") or "").strip().splitlines()[-1:]
         return UserError(
@@ -189,7 +198,7 @@ def _understood(parse: t.Callable[[t.Any], T], answer: t.Any) -> T:
     """Take an answer apart; a host that talks nonsense is an error of this host alone."""
     try:
         return parse(answer)
-    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, binascii.Error) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise UserError("The host gave an answer that makes no sense", answer=type(error).__name__) from error
 
 
@@ -197,29 +206,37 @@ def _look(answer: t.Any) -> Look:
     process, config, installed = answer["process"], answer["config"], answer["installed"]
     files = {
         str(name): (str(seen["sha256"]), int(seen["mode"]), tuple(int(number) for number in seen["owner"]))
-        for name, seen in installed["files"].items()
+        for name, seen in _few(installed["files"].items())
     }
     return Look(
         state=str(process["state"]),
         unit=_text(process["unit"]),
         pid=None if process["pid"] is None else int(process["pid"]),
         process_config_path=_text(process["config_path"]),
-        environment={str(name): _text(value) for name, value in process["environment"].items()},
+        environment={str(name): _text(value) for name, value in _few(process["environment"].items())},
         config=SeenConfig(
             path=str(config["path"]),
             state=str(config["state"]),
             sha256=_text(config["sha256"]),
-            others=tuple(str(other) for other in config["others"]),
+            others=tuple(str(other) for other in _few(config["others"])),
         ),
         installed=SeenInstalled(_text(installed["version"]), files, _bytes(installed["der"])),
-        leftovers=tuple(str(path) for path in answer["leftovers"]),
+        leftovers=tuple(str(path) for path in _few(answer["leftovers"])),
         hold=None if answer["hold"] is None else _hold(answer["hold"]),
-        versions=tuple(_version(version) for version in answer["versions"]),
+        versions=tuple(_version(version) for version in _few(answer["versions"])),
         owner=tuple(int(number) for number in answer["owner"]),
         problem=_text(answer["problem"]),
-        record=None if answer["record"] is None else dict(answer["record"]),
+        record=None if answer["record"] is None else _record(answer["record"]),
         served=None if answer["served"] is None else parse_served(answer["served"]),
     )
+
+
+def _record(answer: t.Any) -> dict[str, t.Any]:
+    """Take over what the host remembers, which is compared, and sent back; only the settings are shown."""
+    record = dict(answer)
+    if isinstance(record.get("keys"), dict):
+        record["keys"] = {str(key): _text(value) for key, value in _few(record["keys"].items())}
+    return record
 
 
 def _hold(answer: t.Any) -> Hold:
@@ -230,7 +247,7 @@ def _version(answer: t.Any) -> SeenVersion:
     return SeenVersion(
         name=str(answer["version"]),
         was_used=bool(answer["was_used"]),
-        files=tuple(str(name) for name in answer["files"]),
+        files=tuple(str(name) for name in _few(answer["files"])),
         der=_bytes(answer["der"]),
         problem=_text(answer["problem"]),
     )
@@ -256,7 +273,18 @@ def understood_served(answer: t.Any) -> SeenServed | None:
 
 def _read(answer: t.Any) -> tuple[bytes, str, dict[str, str | None]]:
     paths = {str(path): _text(pem) for path, pem in answer["paths"].items()}
-    return _bytes(answer["config_text"]), str(answer["config_sha256"]), paths
+    data = _bytes(answer["config_text"])
+    if len(data) > _files.LARGEST:
+        raise ValueError("too much")
+    return data, str(answer["config_sha256"]), paths
+
+
+def _few(items: t.Iterable[T]) -> list[T]:
+    """Take no more than any host has."""
+    found = list(items)
+    if len(found) > MOST:
+        raise ValueError("too many")
+    return found
 
 
 def _text(value: t.Any) -> str | None:

@@ -7,9 +7,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+import ssl
+import subprocess
 import typing as t
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput, UserError
@@ -155,3 +159,17 @@ def test_a_name_is_lost_where_theirs_is_ours_or_under_it(
     ours = ["*.corp.example.com", "corp.example.com"]
     assert _bundle.names_shadowed(ours, authority.issue(*theirs).fullchain_pem) == lost
     assert _bundle.names_shadowed(ours, b"nonsense") is None
+
+
+def test_a_certificate_with_a_key_of_an_odd_kind_is_one_that_cannot_be_read(tmp_path: Path) -> None:
+    """On a host there may be anything; `cryptography` does not know every curve that OpenSSL does."""
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl on this machine")
+    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime239v1", "-nodes"]
+    out = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "odd")]
+    subprocess.run(["openssl", "req", "-x509", "-subj", "/CN=odd", *kind, *out], check=True, capture_output=True)
+    pem = (tmp_path / "odd").read_text()
+    der = ssl.PEM_cert_to_DER_cert(pem)
+    assert _bundle.describe_der(der) is None
+    assert _bundle.names_shadowed(["*.corp.example.com"], pem.encode()) is None
+    assert _bundle.is_test_leaf(der) is False

@@ -229,6 +229,29 @@ def test_what_is_not_one_mapping_is_refused_by_place_and_never_quoted(text: str,
     assert "hunter2" not in repr(caught.value.facts)
 
 
+@pytest.mark.parametrize(
+    "level",
+    [
+        pytest.param("[{0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}]", id="lists in lists"),
+        pytest.param("{{x: 1, <<: [{0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}]}}", id="merges of merges"),
+    ],
+)
+def test_a_few_lines_that_stand_for_more_than_any_memory_holds_are_refused(level: str) -> None:
+    """A host may be hostile, and the controller works for all of them."""
+    lines = ["a0: &a0 {x: 1}\n"]
+    lines += [f"a{n}: &a{n} {level.format(f'*a{n - 1}')}\n" for n in range(1, 30)]
+    for key in ("z", "certificate_file", "certificates", "address"):
+        with pytest.raises(BadInput, match="aliases in it stand for more"):
+            edit("".join(lines) + f"{key}: *a29\n")
+
+
+def test_aliases_that_a_person_writes_are_fine() -> None:
+    text = "base: &base {allow: {or: [{domain: {is: example.com}}]}}\n"
+    text += "routes:\n" + "- {from: x, policy: [*base, *base]}\n" * 2000
+    assert edit(text) == text + ALL
+    assert edit("a: &a [*a]\n") == "a: &a [*a]\n" + ALL
+
+
 def test_bytes_that_are_not_utf_8_are_refused_by_place() -> None:
     with pytest.raises(BadInput, match="line 2, column 4: not UTF-8"):
         Config(b"a: 1\nb: \xff\n", "c")
