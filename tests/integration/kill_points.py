@@ -166,7 +166,8 @@ class Installer:
 def known_calls() -> list[str]:
     """The calls of this kind of processor; strace refuses a name that it does not have."""
     tried = {call: ["strace", "-o", "/dev/null", "-e", f"trace={call}", "true"] for call in CALLS}
-    return [call for call, command in tried.items() if subprocess.run(command, capture_output=True).returncode == 0]
+    ran = {call: subprocess.run(command, capture_output=True, check=False) for call, command in tried.items()}
+    return [call for call, done in ran.items() if done.returncode == 0]
 
 
 def _end(work: t.Callable[[], t.Any]) -> None:

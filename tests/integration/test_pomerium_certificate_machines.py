@@ -149,7 +149,7 @@ def test_where_the_start_fails_everything_is_put_back_and_the_journal_is_quoted(
     assert (result["failed"], result["rolled_back"]) == (True, True), result
     assert "Address already in use" in result["msg"]
     until(lambda: site.host.state == "failed", what="the unit to be as it was")
-    assert {path for path in site.snapshot() if "/etc/pomerium/" in path} == {path for path in before}
+    assert {path for path in site.snapshot() if "/etc/pomerium/" in path} == set(before)
     assert site.host.config_text == before[str(site.host.etc / "config.yaml")][1].decode()
 
 
