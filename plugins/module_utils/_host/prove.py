@@ -159,8 +159,11 @@ class Prover:
         return self._ask_systemd("restart")
 
     def _start(self) -> bool:
-        run_command("systemctl", "reset-failed", "--", self._process.unit or "")
-        return self._ask_systemd("start")
+        """Start it, also where systemd has given up on it. One shell does both, and outlives us: a unit that is no
+        longer failed and not yet started is as one that an operator stopped, and the next run would leave it down."""
+        self._asked_at = time.time()
+        script = 'systemctl reset-failed -- "$1"; exec systemctl start --no-block -- "$1"'
+        return run_command("sh", "-c", script, "sh", self._process.unit or "")[0] == 0
 
     def undo_start(self) -> None:
         """Make a unit that we started failed again, as it was: a start that leads to nothing may go on for long.
