@@ -21,7 +21,7 @@ from ..module_utils._pki.names import covers
 from . import _decide
 from ._bundle import describe_der, expected_names, is_test_leaf, name_to_ask
 from ._config import KEYS, Config
-from ._outcome import Outcome, served_returns
+from ._outcome import Outcome, served_returns, tell_served
 from ._remote import Hold, Host, Look, SeenVersion, understood_served
 
 ATTEMPTS = 2
@@ -170,8 +170,7 @@ class Back:
                 reload=self._options["reload"],
             )
         except UserError as error:
-            if error.facts.get("served"):
-                error.facts["served"] = served_returns(understood_served(error.facts["served"]), facts)
+            tell_served(error, facts)
             raise
 
     def _target(self, look: Look, facts: Facts) -> tuple[dict[str, t.Any], bool]:
@@ -184,12 +183,7 @@ class Back:
             config = Config(data, look.config.path)
             address, port = _decide.listen_address(config.address, look)
             known = {"address": address, "port": port, "proxy_protocol": _decide.is_behind_proxy(config, look)}
-        probe = {
-            **given,
-            "address": given["address"] or known.get("address"),
-            "port": given["port"] or known.get("port"),
-            "server_name": given["server_name"] or name_to_ask(facts.names),
-        }
+        probe = _decide.choose_probe(given, known.get("address"), known.get("port"), name_to_ask(facts.names))
         return probe, bool(known.get("proxy_protocol"))
 
 

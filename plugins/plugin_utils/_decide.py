@@ -191,6 +191,18 @@ def check_config_file(look: Look, *, can_edit: bool) -> None:
     raise BadInput("config_path", config.path, why, remedy=f"{remedy}{others}", found=list(config.others))
 
 
+def choose_probe(
+    given: t.Mapping[str, t.Any], address: t.Any, port: t.Any, server_name: str | None
+) -> dict[str, t.Any]:
+    """Fill in where to knock and whom to ask for, where that is not given."""
+    return {
+        **given,
+        "address": given["address"] or address,
+        "port": given["port"] or port,
+        "server_name": given["server_name"] or server_name,
+    }
+
+
 def listen_address(config_address: str, look: Look) -> tuple[str, int]:
     """Turn Pomerium's listen address (the environment's wins) into one to connect to from the host itself."""
     given = look.environment.get("ADDRESS") or config_address

@@ -19,7 +19,7 @@ from . import _decide
 from ._back import ATTEMPTS, Back
 from ._bundle import Bundle
 from ._config import KEYS, Config
-from ._outcome import Outcome, served_returns
+from ._outcome import Outcome, served_returns, tell_served
 from ._remote import Host, Look, understood_served
 
 
@@ -90,8 +90,8 @@ class Install:
         """Plan from the host's record where it still holds, else from the configuration's text."""
         plan = self._plan_from_record(look) or self._plan_from_text(look)
         _decide.refuse_environment(look, plan.keys_after)
-        authority = plan.keys_after["certificate_authority_file"]
-        if authority not in (None, f"{self._place}/ca.pem") and self._options["authority"] == "auto":
+        authority = self._foreign_authority(plan.keys_after)
+        if authority is not None and self._options["authority"] == "auto":
             self._host.warnings.append(
                 f"certificate_authority_file stays {authority}, which is not ours. With authority: always it would be "
                 "ours, and carry those certificates over."
@@ -141,8 +141,8 @@ class Install:
             _decide.refuse_insecure(config, look)
         shadows = _decide.find_shadows(config, paths, self._bundle.facts.names)
         _decide.refuse_shadows(shadows, shadowing=self._options["shadowing"], can_edit=can_edit, path=path)
-        authority = config.keys["certificate_authority_file"]
-        if authority not in (None, f"{self._place}/ca.pem") and paths.get(authority or "") is None:
+        authority = self._foreign_authority(config.keys)
+        if authority is not None and paths.get(authority) is None:
             self._host.warnings.append(
                 f"certificate_authority_file is {authority}, which does not exist: Pomerium answers 503 for all https "
                 "upstreams without a CA of their own. With authority: always it would be ours."
@@ -178,10 +178,14 @@ class Install:
         """With `authority: always`, keep trusting whom a value that is not ours trusted."""
         if self._options["authority"] != "always":
             return ""
-        found = config.keys["certificate_authority_file"]
-        if found in (None, f"{self._place}/ca.pem"):
+        found = self._foreign_authority(config.keys)
+        if found is None:
             return str((look.record or {}).get("carried") or "")
-        return paths.get(found or "") or ""
+        return paths.get(found) or ""
+
+    def _foreign_authority(self, keys: t.Mapping[str, str | None]) -> str | None:
+        found = keys["certificate_authority_file"]
+        return None if found == f"{self._place}/ca.pem" else found
 
     def _check_elsewhere(self, config: Config, look: Look) -> None:
         """With edit_config: false the settings come from elsewhere; they have to point at us all the same."""
@@ -202,13 +206,7 @@ class Install:
         return self._target(address, port)
 
     def _target(self, address: t.Any, port: t.Any) -> dict[str, t.Any]:
-        given = self._options["probe"]
-        return {
-            **given,
-            "address": given["address"] or address,
-            "port": given["port"] or port,
-            "server_name": given["server_name"] or self._bundle.server_name,
-        }
+        return _decide.choose_probe(self._options["probe"], address, port, self._bundle.server_name)
 
     def _outcome(self, look: Look, plan: Plan) -> Outcome:
         changes = ["lift the hold"] if look.hold is not None else []
@@ -264,7 +262,5 @@ class Install:
                 keep_versions=self._options["keep_versions"],
             )
         except UserError as error:
-            if error.facts.get("served"):
-                seen = understood_served(error.facts["served"])
-                error.facts["served"] = served_returns(seen, self._bundle.facts)
+            tell_served(error, self._bundle.facts)
             raise

@@ -12,12 +12,11 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
+from ..module_utils._errors import UserError
 from ..module_utils._pki.chain import Facts, iso
 from ._bundle import describe_der
 from ._config import KEYS
-
-if t.TYPE_CHECKING:
-    from ._remote import Hold, SeenServed
+from ._remote import Hold, SeenServed, understood_served
 
 LIFT = "To lift the hold, install with version: current (playbook install with -e pomerium_version=current)."
 
@@ -146,6 +145,12 @@ def served_returns(served: SeenServed | None, ours: Facts | None, *others: Facts
         "not_after": iso(facts.not_after) if facts else None,
         "issuer": facts.issuer if facts else None,
     }
+
+
+def tell_served(error: UserError, ours: Facts) -> None:
+    """Say in an error of the host, too, what is served as a playbook wants to know it."""
+    if error.facts.get("served"):
+        error.facts["served"] = served_returns(understood_served(error.facts["served"]), ours)
 
 
 def hold_returns(hold: Hold | None) -> dict[str, t.Any] | None:

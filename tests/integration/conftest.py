@@ -73,6 +73,21 @@ def keeper(shared_ca: Lab, tmp_path: Path) -> t.Iterator[Keeper]:
 
 
 @pytest.fixture
+def make_site(tmp_path: Path) -> t.Iterator[t.Callable[..., Site]]:
+    """Make hosts on loopback by these names, and give what is run on them; they are stopped at the end."""
+    from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import sites
+
+    with sites(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture
+def site(make_site: t.Callable[..., Site]) -> Site:
+    """One such host."""
+    return make_site()
+
+
+@pytest.fixture
 def boot(tmp_path: Path) -> t.Iterator[t.Callable[..., Machine]]:
     """Boot machines, with arguments of Machine. Skipped where there is no root or package for it; in CI that fails."""
     from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine, what_is_missing

@@ -25,6 +25,7 @@ from types import SimpleNamespace
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.options import CERTIFICATE
+from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._action import PomeriumAction
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._back import Back
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._bundle import Sources, make_bundle
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._install import Install
@@ -103,7 +104,7 @@ class Installer:
     def install(self, issued: Issued, **options: t.Any) -> dict[str, t.Any]:
         """Install; raises UserError where that fails."""
         given = self._validated(**options)
-        host = Host(self._route, {}, self._base(given))
+        host = Host(self._route, {}, PomeriumAction.host_arguments(given))
         sources = Sources(issued.fullchain_pem, issued.key_pem, None, None, None)
         bundle = make_bundle(sources, expect_names=[], now=issued.certificate.not_valid_before_utc)
         back = Back(given, host, by="test")
@@ -112,7 +113,8 @@ class Installer:
     def go_back(self, **options: t.Any) -> dict[str, t.Any]:
         """Go back to the version before, and hold it."""
         given = self._validated(version="previous", **options)
-        return Back(given, Host(self._route, {}, self._base(given)), by="test").run(check=False).returns(diff=False)
+        host = Host(self._route, {}, PomeriumAction.host_arguments(given))
+        return Back(given, host, by="test").run(check=False).returns(diff=False)
 
     def points(self, work: t.Callable[[], t.Any]) -> list[Point]:
         """Do it once under strace, and list where it can be killed: before each change, and after the last one."""
@@ -156,10 +158,6 @@ class Installer:
         validated = ArgumentSpecValidator(CERTIFICATE["argument_spec"]).validate(own)
         assert not validated.error_messages, validated.error_messages
         return t.cast("dict[str, t.Any]", validated.validated_parameters)
-
-    @staticmethod
-    def _base(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-        return {key: options.get(key) for key in ("name", "directory", "service", "owner", "group")}
 
 
 @functools.cache

@@ -18,19 +18,7 @@ from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks imp
     Plain,
     Site,
     executions,
-    sites,
 )
-
-
-@pytest.fixture
-def make_site(tmp_path: Path) -> t.Iterator[t.Callable[..., Site]]:
-    with sites(tmp_path) as make:
-        yield make
-
-
-@pytest.fixture
-def site(make_site: t.Callable[..., Site]) -> Site:
-    return make_site()
 
 
 def test_first_install_sets_three_settings_and_our_leaf_is_served(site: Site) -> None:

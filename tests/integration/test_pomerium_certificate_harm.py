@@ -16,20 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import NAMES, Site, sites
+from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import NAMES, Site
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
 from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import key_forms
-
-
-@pytest.fixture
-def make_site(tmp_path: Path) -> t.Iterator[t.Callable[..., Site]]:
-    with sites(tmp_path) as make:
-        yield make
-
-
-@pytest.fixture
-def site(make_site: t.Callable[..., Site]) -> Site:
-    return make_site()
 
 
 def mismatched(site: Site) -> Issued:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import pytest
 from ansible_collections.zerotrust.pomerium.tests.integration.kill_points import Installer, Point
+from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import NAMES
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
@@ -24,7 +25,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 Boot = t.Callable[..., Machine]
-NAMES = ("*.corp.example.com", "corp.example.com")
 FILES = {"fullchain.pem", "privkey.pem", "ca.pem", "meta.json"}
 KEPT = {"current", "versions", "proven.json", "held.json", ".lock"}
 QUICK = {"timeout": 0.5}
@@ -56,22 +56,26 @@ class Case:
     is_blind: bool = False
 
 
+def installing(issued: Issued, **options: t.Any) -> Work:
+    return lambda installer: installer.install(issued, **options)
+
+
 def first_install(boot: Boot, ca: Authority) -> Case:
     new = ca.issue(*NAMES)
-    install: Work = lambda installer: installer.install(new)  # noqa: E731
+    install = installing(new)
     return Case(boot(), install, install, new)
 
 
 def first_install_on_the_packaged_one_which_is_down(boot: Boot, ca: Authority) -> Case:
     new = ca.issue(*NAMES)
-    install: Work = lambda installer: installer.install(new)  # noqa: E731
+    install = installing(new)
     return Case(boot(config="packaged"), install, install, new)
 
 
 def renewal(boot: Boot, ca: Authority) -> Case:
     machine, old, new = boot(), ca.issue(*NAMES), ca.issue(*NAMES)
     Installer(machine).install(old)
-    install: Work = lambda installer: installer.install(new)  # noqa: E731
+    install = installing(new)
     return Case(machine, install, install, new, old.certificate)
 
 
@@ -79,7 +83,7 @@ def renewal_by_restart(boot: Boot, ca: Authority) -> Case:
     """By a Pomerium that does not look at the files."""
     machine, old, new = old_pomerium(boot), ca.issue(*NAMES), ca.issue(*NAMES)
     Installer(machine).install(old)
-    install: Work = lambda installer: installer.install(new, probe=QUICK)  # noqa: E731
+    install = installing(new, probe=QUICK)
     return Case(machine, install, install, new, old.certificate, is_blind=True)
 
 
@@ -89,8 +93,8 @@ def renewal_that_is_rolled_back(boot: Boot, ca: Authority) -> Case:
     Installer(machine).install(old)
     return Case(
         machine,
-        lambda installer: installer.install(new, reload="none", probe=QUICK),
-        lambda installer: installer.install(new, probe=QUICK),
+        installing(new, reload="none", probe=QUICK),
+        installing(new, probe=QUICK),
         new,
         old.certificate,
         is_blind=True,
@@ -103,8 +107,8 @@ def first_install_that_is_rolled_back(boot: Boot, ca: Authority) -> Case:
     other = {**QUICK, "port": 22}
     return Case(
         machine,
-        lambda installer: installer.install(new, reload="none", probe=other),
-        lambda installer: installer.install(new),
+        installing(new, reload="none", probe=other),
+        installing(new),
         new,
     )
 
@@ -113,15 +117,14 @@ def going_back(boot: Boot, ca: Authority) -> Case:
     machine, before, now = boot(), ca.issue(*NAMES), ca.issue(*NAMES)
     Installer(machine).install(before)
     Installer(machine).install(now)
-    back: Work = lambda installer: installer.go_back()  # noqa: E731
-    return Case(machine, back, back, before, now.certificate)
+    return Case(machine, Installer.go_back, Installer.go_back, before, now.certificate)
 
 
 def lifting_the_hold(boot: Boot, ca: Authority) -> Case:
     case = going_back(boot, ca)
     Installer(case.machine).go_back()
     new = ca.issue(*NAMES)
-    lift: Work = lambda installer: installer.install(new, version="current")  # noqa: E731
+    lift = installing(new, version="current")
     return Case(case.machine, lift, lift, new, case.new.certificate)
 
 

@@ -6,25 +6,12 @@
 from __future__ import annotations
 
 import typing as t
-from pathlib import Path
 
-import pytest
-from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import SOURCES, Plain, Site, sites
+from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import SOURCES, Plain, Site
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Issued
 
 NOTHING = dict.fromkeys(SOURCES, "")
 """No sources at all, as `''` counts as not given."""
-
-
-@pytest.fixture
-def make_site(tmp_path: Path) -> t.Iterator[t.Callable[..., Site]]:
-    with sites(tmp_path) as make:
-        yield make
-
-
-@pytest.fixture
-def site(make_site: t.Callable[..., Site]) -> Site:
-    return make_site()
 
 
 def issue_in_turn(site: Site, *days: float) -> list[Issued]:

@@ -11,12 +11,12 @@ import typing as t
 import pytest
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
 from ansible_collections.zerotrust.pomerium.tests.integration.kill_points import Installer
+from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import NAMES
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import UNIT, Machine
 
 Boot = t.Callable[..., Machine]
 Change = t.Callable[[str], str]
-NAMES = ("*.corp.example.com", "corp.example.com")
 OURS = ("certificate_file:", "certificate_key_file:", "certificate_authority_file:")
 HOME = "/etc/pomerium-tls/pomerium"
 CONFIG = "/etc/pomerium/config.yaml"
@@ -34,7 +34,7 @@ def tree(machine: Machine) -> str:
     return listed + machine.run("find", *places, "-type", "f", "-exec", "sha256sum", "{}", "+", check=False)
 
 
-def write_config(machine: Machine, text: str) -> None:
+def write_config(machine: Machine, text: str | bytes) -> None:
     machine.write(CONFIG, text, mode=0o640, owner="pomerium:pomerium")
 
 
@@ -93,7 +93,7 @@ def test_a_configuration_with_this_is_refused_by_line_and_column_with_nothing_ch
     machine = boot()
     pid = machine.pid
     text = change(machine.config_text).encode("utf-8", "surrogateescape")
-    machine.write(CONFIG, text, mode=0o640, owner="pomerium:pomerium")
+    write_config(machine, text)
     before = tree(machine)
     with pytest.raises(UserError) as refused:
         Installer(machine).install(ca.issue(*NAMES))

@@ -12,7 +12,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import Plain, Site, sites
+from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import Plain, Site
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
 from ansible_collections.zerotrust.pomerium.tests.lab.handshake import look
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import PomeriumHost
@@ -22,17 +22,6 @@ from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
 NAME = "app.corp.example.com"
 COLD = "runtime_flags:\n  config_hot_reload: false\n"
 """Files are not watched."""
-
-
-@pytest.fixture
-def make_site(tmp_path: Path) -> t.Iterator[t.Callable[..., Site]]:
-    with sites(tmp_path) as make:
-        yield make
-
-
-@pytest.fixture
-def site(make_site: t.Callable[..., Site]) -> Site:
-    return make_site()
 
 
 @pytest.fixture

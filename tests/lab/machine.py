@@ -31,7 +31,8 @@ from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import (
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_seen import SeenPomerium
 from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
 from ansible_collections.zerotrust.pomerium.tests.lab.process import Child, descendants, plain_environment
-from ansible_collections.zerotrust.pomerium.tests.lab.sshd import CONFIG, Keys, find_sshd, is_ssh
+from ansible_collections.zerotrust.pomerium.tests.lab.sshd import CONFIG, Keys, is_ssh
+from ansible_collections.zerotrust.pomerium.tests.lab.sshd import what_is_missing as what_ssh_lacks
 from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
 
 CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup/unified"))
@@ -214,13 +215,6 @@ class Machine(SeenPomerium):
         """The system's Python, or the lab's where there is none."""
         return "/usr/bin/python3" if Path("/usr/bin/python3").exists() else f"/opt/lab/python/{PYTHON}"
 
-    def secrets(self) -> dict[str, str]:
-        """What must never be seen outside of this host, by what it is."""
-        return {
-            f"shared_secret of {self.name}": self.shared_secret,
-            f"cookie_secret of {self.name}": self.cookie_secret,
-        }
-
     def close(self) -> None:
         """Switch it off. Its files, processes and interfaces are gone then."""
         self._keys.close()
@@ -330,9 +324,8 @@ def what_is_missing() -> str | None:
     """Say in a word for the skipped test why no machine can be booted here; None where it can."""
     if os.geteuid() != 0:
         return "root"
-    needed = ("systemd-nspawn", "ip", "nsenter", "ssh", "ssh-keygen", "sudo", "unshare")
-    missing = [name for name in needed if shutil.which(name) is None]
-    missing += [] if find_sshd() else ["sshd"]
+    missing = [name for name in ("systemd-nspawn", "ip", "nsenter", "sudo", "unshare") if shutil.which(name) is None]
+    missing += list(filter(None, [what_ssh_lacks()]))
     missing += [] if Path("/usr/lib/systemd/systemd").exists() else ["systemd"]
     return ", ".join(missing) or None
 

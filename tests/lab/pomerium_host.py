@@ -193,13 +193,6 @@ class PomeriumHost(SeenPomerium):
             "pomerium_directory": str(self.tls_directory),
         }
 
-    def secrets(self) -> dict[str, str]:
-        """What must never be seen outside of this host, by what it is."""
-        return {
-            f"shared_secret of {self.name}": self.shared_secret,
-            f"cookie_secret of {self.name}": self.cookie_secret,
-        }
-
     def _write_config(self, template: str) -> None:
         self.config_path.touch(mode=0o640)
         self.config_path.write_text(

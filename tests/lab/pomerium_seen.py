@@ -16,6 +16,8 @@ class SeenPomerium:
     name: str
     address = "127.0.0.1"
     port: int
+    shared_secret: str
+    cookie_secret: str
 
     def served(self, server_name: str | None = "app.corp.example.com") -> Served:
         """What a handshake with this host's Pomerium shows, unverified."""
@@ -36,3 +38,10 @@ class SeenPomerium:
 
         served: Served = until(has_it, what=f"{self.name} to serve {serial_number:x}", within=within)
         return served
+
+    def secrets(self) -> dict[str, str]:
+        """What must never be seen outside of this host, by what it is."""
+        return {
+            f"shared_secret of {self.name}": self.shared_secret,
+            f"cookie_secret of {self.name}": self.cookie_secret,
+        }

@@ -156,24 +156,23 @@ class Prover:
         return found is not None and (int(found.group(1)), int(found.group(2))) >= FIRST_WITH_SIGHUP
 
     def _restart(self) -> bool:
-        return self._ask_systemd("restart")
+        return self._ask("systemctl", "restart", "--no-block", "--", self._process.unit or "")
 
     def _start(self) -> bool:
         """Start it, also where systemd has given up on it. One shell does both, and outlives us: a unit that is no
         longer failed and not yet started is as one that an operator stopped, and the next run would leave it down."""
-        self._asked_at = time.time()
         script = 'systemctl reset-failed -- "$1"; exec systemctl start --no-block -- "$1"'
-        return run_command("sh", "-c", script, "sh", self._process.unit or "")[0] == 0
+        return self._ask("sh", "-c", script, "sh", self._process.unit or "")
+
+    def _ask(self, *command: str) -> bool:
+        """Have systemd queue a job and return: the deadline is ours, a unit of type notify would block to its own."""
+        self._asked_at = time.time()
+        return run_command(*command)[0] == 0
 
     def undo_start(self) -> None:
         """Make a unit that we started failed again, as it was: a start that leads to nothing may go on for long.
         Not by a stop, which is an operator's word, and would keep the next run from starting it."""
         run_command("systemctl", "kill", "--signal=KILL", "--", self._process.unit or "")
-
-    def _ask_systemd(self, verb: str) -> bool:
-        """Queue the job and return: the deadline is ours, a unit of type notify would block to its own."""
-        self._asked_at = time.time()
-        return run_command("systemctl", verb, "--no-block", "--", self._process.unit or "")[0] == 0
 
     def _has_failed(self) -> bool:
         """Tell whether the unit gave up; while it is being restarted by systemd it has failed as well."""

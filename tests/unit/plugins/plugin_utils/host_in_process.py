@@ -15,6 +15,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.options import BUNDLE, CERTIFICATE, INFO
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._host.steps import take_step
+from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._action import PomeriumAction
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._back import Back
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._inspect import inspect_host
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._install import Install
@@ -67,8 +68,7 @@ class Site:
 
     def host(self, options: t.Mapping[str, t.Any]) -> Host:
         self.action.steps.clear()
-        base = {key: options.get(key) for key in ("name", "directory", "service", "owner", "group")}
-        host = Host(self.action, {}, base)
+        host = Host(self.action, {}, PomeriumAction.host_arguments(options))
         self.warnings = host.warnings
         return host
 
