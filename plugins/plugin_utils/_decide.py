@@ -53,10 +53,17 @@ def wanted_keys(
     return dict(zip(KEYS, (f"{place}/fullchain.pem", f"{place}/privkey.pem", chosen)))
 
 
-def find_shadows(config: Config, paths: t.Mapping[str, str | None], ours: t.Sequence[str]) -> list[Shadow]:
+def is_on(key: str, config: Config, look: Look) -> bool:
+    """Tell whether a switch of Pomerium is on: as its environment says, which wins, or else the configuration."""
+    said = look.environment.get(key.upper())
+    return config.is_on(key) if said is None else said == "true"
+
+
+def find_shadows(config: Config, look: Look, paths: t.Mapping[str, str | None], ours: t.Sequence[str]) -> list[Shadow]:
     """Find what would be served instead for `ours`, the names of our certificate, or keeps Pomerium from starting.
 
-    `paths` has the certificates in each file that the configuration names, None for a file that is not there.
+    `paths` has the certificates in each file that the configuration names, None for a file that is not there. What
+    the environment itself sets is `environment_shadows`.
     """
     found = []
     if config.has_inline_certificate:
@@ -75,7 +82,7 @@ def find_shadows(config: Config, paths: t.Mapping[str, str | None], ours: t.Sequ
             found.append(Shadow(f"{where}, which cannot be read)", index=entry.index))
         elif lost:
             found.append(Shadow(f"{where} for {', '.join(lost)})", index=entry.index))
-    if config.is_on("autocert"):
+    if config.is_on("autocert") and is_on("autocert", config, look):
         found.append(Shadow("autocert: true", key="autocert"))
     return found
 
@@ -93,20 +100,22 @@ def paths_in(config: Config) -> set[str]:
     return {path for path in (*named, config.keys["certificate_authority_file"]) if path}
 
 
-def environment_shadows(look: Look, keys: t.Mapping[str, str | None]) -> list[str]:
-    """Name the variables of the process (or of the unit that is down) that win over the YAML and say something else."""
+def environment_shadows(look: Look, keys: t.Mapping[str, str | None], *, authority: str) -> list[str]:
+    """Name the variables of the process (or of the unit that is down) that win over the YAML and say something else;
+    another CA file only where ours is wanted whatever there is."""
+    files = KEYS if authority == "always" else KEYS[:2]
     found = []
     for name, value in look.environment.items():
-        if name in ("CERTIFICATE", "CERTIFICATE_KEY", "AUTOCERT"):
+        if name in ("CERTIFICATE", "CERTIFICATE_KEY") or (name == "AUTOCERT" and value == "true"):
             found.append(name)
-        elif name in ("CERTIFICATE_FILE", "CERTIFICATE_KEY_FILE") and value != keys[name.lower()]:
+        elif name.lower() in files and value != keys[name.lower()]:
             found.append(f"{name} ({value})")
     return sorted(found)
 
 
-def refuse_environment(look: Look, keys: t.Mapping[str, str | None]) -> None:
+def refuse_environment(look: Look, keys: t.Mapping[str, str | None], *, authority: str) -> None:
     """Refuse where the environment of Pomerium wins: no edit of the YAML helps against it."""
-    found = environment_shadows(look, keys)
+    found = environment_shadows(look, keys, authority=authority)
     if found:
         raise UserError(
             f"The environment of Pomerium wins over its configuration with {', '.join(found)}",
@@ -132,10 +141,11 @@ def refuse_shadows(shadows: t.Sequence[Shadow], *, shadowing: str, can_edit: boo
 
 def refuse_insecure(config: Config, look: Look) -> None:
     """Refuse a listener without TLS: no certificate is served there, and none can be proven."""
-    if config.is_on("insecure_server") or "INSECURE_SERVER" in look.environment:
+    if is_on("insecure_server", config, look):
+        is_said_by_environment = "INSECURE_SERVER" in look.environment
         raise UserError(
             "insecure_server is on: Pomerium speaks plain HTTP and serves no certificate",
-            name=config.path,
+            name="INSECURE_SERVER in the environment of Pomerium" if is_said_by_environment else config.path,
             remedy="Switch it off, or install without a proof by probe.enabled: false.",
         )
 
@@ -162,7 +172,7 @@ def is_content(look: Look, sha256: str, options: t.Mapping[str, t.Any]) -> bool:
 
 def is_behind_proxy(config: Config, look: Look) -> bool:
     """Tell whether Pomerium wants to hear the PROXY protocol first."""
-    return config.is_on("use_proxy_protocol") or "USE_PROXY_PROTOCOL" in look.environment
+    return is_on("use_proxy_protocol", config, look)
 
 
 def recorded_keys(look: Look) -> dict[str, str | None] | None:

@@ -69,7 +69,10 @@ def _configured(look: Look, host: Host, names: t.Sequence[str]) -> tuple[dict[st
         "found_instead": list(look.config.others),
         "settings": dict.fromkeys(KEYS),
     }
-    environment = [f"environment {name}" for name in sorted(look.environment) if name in ("CERTIFICATE", "AUTOCERT")]
+    in_our_way = (("CERTIFICATE", None), ("AUTOCERT", "true"))
+    environment = [
+        f"environment {name}" for name, value in sorted(look.environment.items()) if (name, value) in in_our_way
+    ]
     if look.config.state != "file":
         return answer, environment, None
     recorded = _decide.recorded_keys(look)
@@ -82,7 +85,7 @@ def _configured(look: Look, host: Host, names: t.Sequence[str]) -> tuple[dict[st
         needed = _decide.paths_in(config)
         if not needed <= set(paths):
             _data, _digest, paths = host.read(config_path=look.config.path, paths=sorted(needed))
-        shadows = _decide.find_shadows(config, paths, names)
+        shadows = _decide.find_shadows(config, look, paths, names)
     except UserError as error:
         host.warnings.append(str(error))
         answer["state"] = "other"

@@ -62,14 +62,28 @@ class Install:
             self._check(look)
             plan = self._plan(look)
             outcome = self._outcome(look, plan)
-            if check or (plan.is_recorded and not outcome.changes):
-                return outcome
-            done = self._apply(look, plan)
-            if not done.get("stale"):
-                return outcome.done(done, served_returns(understood_served(done.get("served")), self._bundle.facts))
+            if not check and (outcome.changes or not plan.is_recorded):
+                done = self._apply(look, plan)
+                if done.get("stale"):
+                    continue
+                served = served_returns(understood_served(done.get("served")), self._bundle.facts)
+                outcome = outcome.done(done, served)
+            self._warn_of_silence(look, outcome)
+            return outcome
         raise UserError(
             "The configuration changes while it is being installed", name=look.config.path, remedy="Run again later."
         )
+
+    def _warn_of_silence(self, look: Look, outcome: Outcome) -> None:
+        """Say where Pomerium runs and listens nowhere that we know: no failure, since it was so before, but no host
+        that works."""
+        served = outcome.served
+        if look.state == "running" and served is not None and served["state"] == "not_listening":
+            self._host.warnings.append(
+                f"Pomerium runs and nothing listens at {served['address']}:{served['port']}: it refused its "
+                "certificate at its start, or listens elsewhere. See its log; probe.address and probe.port say where "
+                "that is."
+            )
 
     def _look(self) -> Look:
         probe = self._options["probe"]
@@ -89,14 +103,25 @@ class Install:
     def _plan(self, look: Look) -> Plan:
         """Plan from the host's record where it still holds, else from the configuration's text."""
         plan = self._plan_from_record(look) or self._plan_from_text(look)
-        _decide.refuse_environment(look, plan.keys_after)
-        authority = self._foreign_authority(plan.keys_after)
-        if authority is not None and self._options["authority"] == "auto":
+        _decide.refuse_environment(look, plan.keys_after, authority=self._options["authority"])
+        if self._options["authority"] == "auto":
+            self._warn_of_authority(look, plan)
+        return plan
+
+    def _warn_of_authority(self, look: Look, plan: Plan) -> None:
+        """Say where the CAs that Pomerium trusts as a client are not ours, and stay so."""
+        kept = self._foreign_authority(plan.keys_after)
+        if kept is not None:
             self._host.warnings.append(
-                f"certificate_authority_file stays {authority}, which is not ours. With authority: always it would be "
+                f"certificate_authority_file stays {kept}, which is not ours. With authority: always it would be "
                 "ours, and carry those certificates over."
             )
-        return plan
+        winning = look.environment.get("CERTIFICATE_AUTHORITY_FILE")
+        if winning and winning != plan.keys_after["certificate_authority_file"]:
+            self._host.warnings.append(
+                f"CERTIFICATE_AUTHORITY_FILE ({winning}) in the environment of Pomerium wins over the configuration: "
+                "the issuers of this certificate are not what it trusts."
+            )
 
     def _plan_from_record(self, look: Look) -> Plan | None:
         record = look.record or {}
@@ -139,7 +164,7 @@ class Install:
             _data, digest, paths = self._host.read(config_path=path, paths=sorted(needed))
         if self._options["probe"]["enabled"]:
             _decide.refuse_insecure(config, look)
-        shadows = _decide.find_shadows(config, paths, self._bundle.facts.names)
+        shadows = _decide.find_shadows(config, look, paths, self._bundle.facts.names)
         _decide.refuse_shadows(shadows, shadowing=self._options["shadowing"], can_edit=can_edit, path=path)
         authority = self._foreign_authority(config.keys)
         if authority is not None and paths.get(authority) is None:

@@ -117,6 +117,7 @@ def test_an_old_pomerium_that_sees_nothing_is_rolled_back_and_not_killed_by_a_si
     result = site.install()
     assert (result["failed"], result["rolled_back"], result["reloaded"]) == (True, True, "none"), result
     assert "Pomerium did not serve the new certificate, and everything was put back" in result["msg"]
+    assert f"not tried: restart: no unit runs process {pid}, signal: this Pomerium does not tell" in result["msg"]
     assert site.snapshot() == before
     assert (site.host.is_running, site.host.pid) == (True, pid)
     assert site.host.served().leaf == first.certificate
@@ -132,6 +133,7 @@ def test_a_server_without_tls_is_refused_and_installed_where_nobody_wants_a_proo
     refused = site.install()
     assert refused["failed"] is True
     assert "insecure_server is on" in refused["msg"]
+    assert ("INSECURE_SERVER in the environment" in refused["msg"]) is (where == "environment")
     assert "probe.enabled: false" in refused["msg"]
     assert site.snapshot() == before
     result = site.install(probe={"enabled": False})
@@ -151,6 +153,17 @@ def test_behind_the_proxy_protocol_the_leaf_is_proven(start_site: t.Callable[...
         assert (result["failed"], result["served"]["is_ours"]) == (False, True), result
         assert look(site.host.port, NAME, has_proxy_protocol=True).leaf == issued.certificate
     assert site.install()["changed"] is False
+
+
+def test_a_switch_that_the_environment_takes_back_is_off(start_site: t.Callable[..., Site]) -> None:
+    switches = ("insecure_server", "use_proxy_protocol", "autocert")
+    off = {name.upper(): "false" for name in switches}
+    site = start_site("".join(f"{name}: true\n" for name in switches), **off)
+    for _each in range(2):
+        issued = site.issue()
+        result = site.install()
+        assert (result["failed"], result["served"]["is_ours"], result["removed_shadowing"]) == (False, True, []), result
+        assert site.host.served().leaf == issued.certificate
 
 
 @pytest.mark.parametrize("enforcement", ["policy_with_default_deny", "reject_connection"])
@@ -221,6 +234,32 @@ def test_a_foreign_certificate_authority_file_is_kept_and_said(site: Site, priva
     assert (content in (site.current / "ca.pem").read_bytes()) is is_there
     until(lambda: site.host.health()[0] == 200, what="upstreams that are trusted again")
     assert site.host.served().leaf == issued.certificate
+
+
+def test_a_ca_file_of_the_environment_is_said_and_refused_where_ours_is_wanted_in_any_case(
+    start_site: t.Callable[..., Site], private_ca: Path
+) -> None:
+    site = start_site(CERTIFICATE_AUTHORITY_FILE=str(private_ca))
+    site.issue()
+    before = site.snapshot()
+    refused = site.install(authority="always")
+    assert refused["shadowing"] == [f"environment CERTIFICATE_AUTHORITY_FILE ({private_ca})"]
+    assert site.snapshot() == before
+    said = f"CERTIFICATE_AUTHORITY_FILE ({private_ca}) in the environment of Pomerium wins"
+    assert said in " ".join(site.run().output.split())
+    assert site.result()["served"]["is_ours"] is True
+    assert said not in " ".join(site.run(authority="never").output.split())
+
+
+def test_a_pomerium_that_runs_and_does_not_listen_is_warned_of(site: Site) -> None:
+    """As one does that refused its certificate at its start; no failure, since we may not know where it listens."""
+    site.issue()
+    port = LEASES.lease()
+    for is_changed in (True, False):
+        run = site.run(probe={"port": port, "timeout": 0.5})
+        assert site.result()["changed"] is is_changed
+        assert f"Pomerium runs and nothing listens at 127.0.0.1:{port}" in " ".join(run.output.split())
+    LEASES.release(port)
 
 
 def test_an_inline_certificate_and_autocert_are_refused_by_name_and_removed_where_allowed(site: Site) -> None:

@@ -32,7 +32,7 @@ DEFAULT_CONFIG_PATHS = ("/etc/pomerium/config.yaml", "/etc/pomerium/pomerium.yam
 _FLAGS = ("AUTOCERT", "INSECURE_SERVER", "USE_PROXY_PROTOCOL")
 _SHOWN = ("CERTIFICATE_FILE", "CERTIFICATE_KEY_FILE", "CERTIFICATE_AUTHORITY_FILE", "ADDRESS")
 _HIDDEN = ("CERTIFICATE", "CERTIFICATE_KEY", "CERTIFICATE_AUTHORITY")
-_TRUE = ("1", "t", "true")
+_SWITCHES = {"1": "true", "t": "true", "true": "true", "0": "false", "f": "false", "false": "false"}
 _PROPERTIES = (
     "LoadState,ActiveState,SubState,Result,MainPID,User,Group,ExecStart,ExecMainStartTimestampMonotonic,"
     "WorkingDirectory,NeedDaemonReload,Environment,EnvironmentFiles,PassEnvironment,UnsetEnvironment"
@@ -44,7 +44,7 @@ class Process:
     """What was found. `state` is running, failed, never_started, stopped (an operator's doing) or absent.
 
     `environment` holds the variables that win over the YAML (of one that is down, those of its unit), with None for a
-    value that may be a secret.
+    value that may be a secret, and "true" or "false" for a switch.
     """
 
     state: str = "absent"
@@ -228,7 +228,7 @@ def _config_argument(argv: t.Sequence[str]) -> str | None:
 
 
 def _winning(environment: t.Iterable[tuple[str, str]]) -> dict[str, str | None]:
-    """Keep the variables that win over the YAML; a flag only where it is on, a value only where it is no secret."""
+    """Keep the variables that win over the YAML; a value only where it is no secret."""
     found: dict[str, str | None] = {}
     for name, value in environment:
         if not value:
@@ -237,6 +237,6 @@ def _winning(environment: t.Iterable[tuple[str, str]]) -> dict[str, str | None]:
             found[name] = value
         elif name in _HIDDEN:
             found[name] = None
-        elif name in _FLAGS and value.lower() in _TRUE:
-            found[name] = "true"
+        elif name in _FLAGS and value.lower() in _SWITCHES:  # with anything else Pomerium does not start
+            found[name] = _SWITCHES[value.lower()]
     return found

@@ -168,7 +168,9 @@ class _Transaction:
 
     def _prove(self, before: Served) -> Proof:
         if self._target is None:
-            return Proof(before, self._prover.apply_unproven())
+            proof = self._prover.apply_unproven(before)
+            self.warnings += [f"What reload asks for was not done ({why})." for why in proof.untried]
+            return proof
         return self._prover.prove(self._params["leaf_sha256"], before)
 
     def _is_accepted(self, proof: Proof, before: Served) -> bool:
@@ -265,7 +267,9 @@ def _explain(proof: Proof | None) -> str:
         return "unknown"
     served = proof.served
     seen = f"leaf {served.sha256} is served" if served.sha256 else served.state.replace("_", " ")
-    parts = [seen, served.error, f"after {proof.reloaded}" if proof.reloaded != "none" else "", proof.journal]
+    after = f"after {proof.reloaded}" if proof.reloaded != "none" else ""
+    untried = f"not tried: {', '.join(proof.untried)}" if proof.untried else ""
+    parts = [seen, served.error, after, untried, proof.journal]
     return "; ".join(part for part in parts if part)
 
 

@@ -68,12 +68,13 @@ def test_the_configuration_is_read_off_the_command_line(argv: list[str], path: s
 def test_only_names_and_harmless_values_of_the_environment_are_kept() -> None:
     environ = (
         "PATH=/bin CERTIFICATE=c2VjcmV0 CERTIFICATE_KEY=s CERTIFICATE_FILE=/x AUTOCERT=false INSECURE_SERVER=True "
-        "SHARED_SECRET=s3cret CERTIFICATE_KEY_FILE= ADDRESS=:8443"
+        "USE_PROXY_PROTOCOL=maybe SHARED_SECRET=s3cret CERTIFICATE_KEY_FILE= ADDRESS=:8443"
     )
     assert process._winning(entry.partition("=")[::2] for entry in environ.split()) == {
         "CERTIFICATE": None,
         "CERTIFICATE_KEY": None,
         "CERTIFICATE_FILE": "/x",
+        "AUTOCERT": "false",
         "INSECURE_SERVER": "true",
         "ADDRESS": ":8443",
     }

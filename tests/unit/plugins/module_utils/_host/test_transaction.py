@@ -156,6 +156,26 @@ def test_auto_sends_no_signal_to_one_that_may_not_know_it(
     assert started.poll() is None
 
 
+@pytest.mark.parametrize("is_proven", [True, False])
+def test_no_signal_is_sent_to_one_that_says_it_is_too_old_and_that_is_said(
+    host: t.Any, make_pair: t.Any, monkeypatch: pytest.MonkeyPatch, is_proven: bool
+) -> None:
+    monkeypatch.setattr(prove, "WATCH_SECONDS", 0.2)
+    monkeypatch.setattr(prove.Prover, "_version", lambda self, pid: (0, 28))
+    host.config_path.write_bytes(host.configured_for_current())
+    apply(host.install(make_pair("one"), "v1"))
+    started = host.start("--picks-up", "start")
+    params = host.install(make_pair("two"), "v2", reload="signal", probe={"timeout": 0.5, "enabled": is_proven})
+    warnings: list[str] = []
+    if is_proven:
+        with pytest.raises(UserError, match="not tried: restart: reload is signal, signal: Pomerium 0.28 would end"):
+            transaction.apply(params, warnings.append)
+    else:
+        assert transaction.apply(params, warnings.append)["reloaded"] == "none"
+        assert "signal: Pomerium 0.28 would end by it" in warnings[0]
+    assert started.poll() is None
+
+
 def test_what_killed_runs_left_is_removed_by_the_next_install_and_counts_as_a_change(
     running: t.Any, make_pair: t.Any
 ) -> None:
@@ -359,7 +379,7 @@ def test_a_unit_that_failed_is_served_after_its_start(
     host.config_path.write_bytes(host.configured_for_current())
     start = prove.Prover._start
 
-    def really(self: prove.Prover) -> bool:
+    def really(self: prove.Prover) -> str:
         host.start()
         return start(self)
 
