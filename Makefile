@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+BENCHMARK_ARGS ?=
 FAULTS ?=
 CA ?= pebble
 
@@ -24,7 +25,7 @@ export PYTHONPATH := $(CACHE)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv copy demo lab check lint types docs sanity unit test test-long package changelog release site smoke
-.PHONY: format role-docs pebble step-ca clean
+.PHONY: benchmark-fleet format role-docs pebble step-ca clean
 
 help:  ## what each target does
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -81,6 +82,9 @@ release: changelog  ## write CHANGELOG.md from the fragments, which go; CONTRIBU
 
 site: copy  ## the documentation site, in .cache/site, without a warning
 	@bash tests/tools/build_site.sh
+
+benchmark-fleet: copy $(PEBBLE)  ## what an install costs on 10 and 50 hosts; as root, a quarter of an hour and more
+	@$(IN_COPY) python benchmarks/fleet.py $(BENCHMARK_ARGS)
 
 smoke: copy $(PEBBLE)  ## what is documented, on the oldest and the newest Ansible, where their Pythons are found
 	@python $(COPY)/tests/tools/smoke.py

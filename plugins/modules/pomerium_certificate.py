@@ -195,7 +195,9 @@ msg:
   description: What was done, would be done, or is right already, in one line.
   returned: success
   type: str
-  sample: "done: install version 20261124T101500Z-3a5f; set certificate_file, certificate_key_file; served"
+  sample: >-
+    installed, served: *.corp.example.com until 2027-02-22T10:14:59Z (install version 20261124T101500Z-3a5f; set
+    certificate_file, certificate_key_file)
 config_keys:
   description: The three settings in Pomerium's configuration; null where one is not set.
   returned: success

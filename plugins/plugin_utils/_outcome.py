@@ -81,13 +81,16 @@ class Outcome:
     def message(self) -> str:
         """What was done, would be done, or is right already."""
         until = f"{', '.join(self.facts.names)} until {iso(self.facts.not_after)}"
+        served = _served_words(self.served)
         if not self.changes and not self.is_changed:
-            return f"installed already: {until}" if self.hold is None else self._held_words(self.hold, until)
+            already = f"installed already, {served}: {until}"
+            return already if self.hold is None else self._held_words(self.hold, until)
         if not self.is_done:
             return f"would {'; '.join(self.changes)}"
-        what = self.changes or ["made Pomerium serve it"]
-        done = f"done: {'; '.join(what)}; {_served_words(self.served)}"
-        return done if self.hold is None else f"{done}: {until}. Later installs leave this host alone. {LIFT}"
+        what = "; ".join(self.changes or ["make Pomerium serve it"])
+        if self.hold is None:
+            return f"installed, {served}: {until} ({what})"
+        return f"done: {what}; {served}: {until}. Later installs leave this host alone. {LIFT}"
 
     def _held_words(self, hold: Hold, until: str) -> str:
         instead = f" instead of {hold.left}" if hold.left else ""

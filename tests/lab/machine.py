@@ -215,6 +215,20 @@ class Machine(SeenPomerium):
         """The system's Python, or the lab's where there is none."""
         return "/usr/bin/python3" if Path("/usr/bin/python3").exists() else f"/opt/lab/python/{PYTHON}"
 
+    @property
+    def traffic(self) -> int:
+        """Bytes that have gone over its wire, both ways."""
+        counters = _interface(self._id) / "statistics"
+        return sum(int((counters / f"{way}_bytes").read_text()) for way in ("rx", "tx"))
+
+    def connections(self) -> list[int]:
+        """The processes that keep connections to it open for Ansible."""
+        return self._keys.connections()
+
+    def hang_up(self) -> None:
+        """End these connections."""
+        self._keys.hang_up()
+
     def close(self) -> None:
         """Switch it off. Its files, processes and interfaces are gone then."""
         self._keys.close()

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -55,15 +56,30 @@ class Keys:
             "ansible_control_path_dir": str(self._sockets),
         }
 
-    def close(self) -> None:
+    def connections(self) -> list[int]:
+        """The processes that keep connections open for Ansible."""
+        said = "".join(self._control("check"))
+        return [int(pid) for pid in re.findall(r"pid=(\d+)", said)]
+
+    def hang_up(self) -> None:
         """End the connections that Ansible keeps open."""
-        if self._sockets is None:
-            return
-        for path in self._sockets.iterdir():
-            command = ["ssh", "-F", "none", "-o", f"ControlPath={path}", "-O", "exit", "nobody"]
-            subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True)
-        shutil.rmtree(self._sockets, ignore_errors=True)
-        self._sockets = None
+        self._control("exit")
+
+    def close(self) -> None:
+        """End them, and let nothing of them stay."""
+        self.hang_up()
+        if self._sockets is not None:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+            self._sockets = None
+
+    def _control(self, what: str) -> list[str]:
+        """Tell each process that keeps a connection something; give what it says."""
+        said = []
+        for path in self._sockets.iterdir() if self._sockets is not None else ():
+            command = ["ssh", "-F", "none", "-o", f"ControlPath={path}", "-O", what, "nobody"]
+            done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+            said.append(done.stdout + done.stderr)
+        return said
 
 
 CONFIG = """\

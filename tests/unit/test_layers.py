@@ -36,6 +36,7 @@ LAYERS: dict[str, set[str]] = {
     "_dns/publishers": {"root", "_pki", "_dns"},
     "_run": {"root"},
     "plugin_utils": {"root", "_pki", "_host"},
+    "filter": {"plugin_utils"},
     "doc_fragments": set(),
     "modules": {"root", "_run", "_acme", "_store", "_dns/publishers", "_pki", "_dns", "_host"},
     "action": {"root", "modules", "plugin_utils", "_acme", "_store", "_pki", "_dns", "_host"},

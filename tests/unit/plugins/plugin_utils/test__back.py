@@ -71,7 +71,7 @@ def test_later_installs_do_nothing_by_one_round_trip_until_the_hold_is_lifted(re
     assert renewed.snapshot() == before
     lifted = renewed.install(third, version="current")
     assert (lifted["changed"], lifted["held"], lifted["hold"]) == (True, False, None)
-    assert lifted["msg"].startswith(f"done: lift the hold; install version {third.version}; served")
+    assert lifted["msg"].endswith(f" (lift the hold; install version {third.version})")
     assert served(renewed) == serial(third)
     assert renewed.install(third, version="current")["changed"] is False
     assert renewed.install(third)["changed"] is False
@@ -91,7 +91,7 @@ def test_the_bundle_that_is_held_does_not_lift_the_hold_by_itself(renewed: t.Any
     assert (held["changed"], held["held"]) == (False, True)
     lifted = renewed.install(renewed.first, version="current")
     assert (lifted["changed"], lifted["held"]) == (True, False)
-    assert lifted["msg"].startswith("done: lift the hold; served")
+    assert lifted["msg"].startswith("installed, served: ") and lifted["msg"].endswith(" (lift the hold)")
 
 
 def test_the_version_before_is_that_which_was_in_use_whatever_its_name(site: t.Any, bundle: t.Any) -> None:
