@@ -115,23 +115,47 @@ def test_names_may_be_typed_into_a_survey_as_one_string(lab: Lab) -> None:
     assert len(run.record_lines) == 2
 
 
-def test_an_error_of_the_ca_still_installs_the_certificate_that_is_there(lab: Lab) -> None:
-    issue(lab)
-    newcomer = lab.hosts[1]
-    newcomer.config_path.write_text(newcomer.original_config_text)
+def stop_ca(lab: Lab) -> str:
     lab.pebble.stop()
-
-    run = lab.playbook(SITE, "-e", '{"certificate_identifiers": ["*.corp.example.com"]}')
-    assert run.rc != 0
-    assert "The CA cannot be reached" in run.output
-    assert run.stats("pom2")["changed"] == 1
-    assert served_names(lab) == [NAMES, NAMES]
+    return "The CA cannot be reached"
 
 
-def test_check_mode_of_the_first_run_changes_nothing_anywhere(lab: Lab) -> None:
+def reach_limit(lab: Lab) -> str:
+    assert lab.proxy is not None
+    lab.proxy.inject("newOrder:429:3600")
+    return "rateLimited"
+
+
+def lose_records(lab: Lab) -> str:
+    """The records are said to be published, and the CA does not see them."""
+    tasks = lab.directory / "publish.yml"
+    tasks.write_text("- name: Publish\n  ansible.builtin.debug:\n    msg: published\n")
+    lab.write_vars(certificate_publish_tasks=str(tasks), certificate_verify_dns="none")
+    return "The order has failed and cannot be used any more: *.corp.example.com"
+
+
+@pytest.mark.parametrize("spoil", [stop_ca, reach_limit, lose_records])
+def test_an_error_still_installs_the_certificate_that_is_there_and_is_the_last_word(
+    spoil: t.Callable[[Lab], str],
+) -> None:
+    with Lab(faults=spoil is reach_limit) as lab:
+        issue(lab)
+        newcomer = lab.hosts[1]
+        newcomer.config_path.write_text(newcomer.original_config_text)
+        said = spoil(lab)
+        run = lab.playbook(SITE, "-e", '{"certificate_identifiers": ["*.corp.example.com"]}')
+        assert (run.rc, run.stats("pom2")["changed"]) == (2, 1), run.output
+        assert served_names(lab) == [NAMES, NAMES]
+        last = run.stdout.rpartition("TASK [zerotrust.pomerium.certificate : Fail with the error of the cert")[2]
+        assert said in last
+        assert said in run.stdout.rpartition("TASK [Say how it went]")[2].partition("TASK [Fail where")[0]
+
+
+def test_check_mode_of_the_first_run_changes_nothing_anywhere_and_says_what_would_happen(lab: Lab) -> None:
     before = [host.config_text for host in lab.hosts]
     run = lab.playbook(SITE, "--check", "--diff")
     assert run.rc == 0, run.output
+    assert "Would order a certificate for *.corp.example.com, corp.example.com, since it is due: missing." in run.output
     assert lab.pebble.requests() == []
     assert not Path(lab.store_path).exists()
     assert not lab.account_key_path.exists()

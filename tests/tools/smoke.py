@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs what the documentation shows on the oldest and the newest Ansible that we promise, and the newest's sanity.
+"""Runs what the documentation shows, and installs that go wrong, on the oldest and the newest Ansible that we promise,
+and the newest's sanity.
 
 Each has an environment of its own in .cache. An Ansible whose Python is not on this machine is skipped, and said.
 Of the newest's sanity it is validate-modules, in seconds; all of it is a minute and more, and `make sanity` does it
@@ -22,7 +23,7 @@ from venvs import CACHE, can_make_venv, make_venv
 
 OLDEST, NEWEST = ("2.16", "3.10"), ("2.21", "3.13")
 """ansible-core, and the Python that goes with it: of the oldest the oldest, of the newest a new one."""
-DOCUMENTED = "tests/integration/test_documented.py"
+WHAT = ("tests/integration/test_documented.py", "tests/integration/test_playbooks_rolling.py")
 
 
 def list_needs(core: str) -> list[str]:
@@ -47,7 +48,7 @@ def main() -> int:
             continue
         python = make_venv(f"ansible-{core}", found, list_needs(core))
         print(f"ansible-core {core} on Python {version}:", flush=True)
-        failed += run(python, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", DOCUMENTED)
+        failed += run(python, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *WHAT)
         if core == NEWEST[0]:
             sanity = ["sanity", "--color", "no", "--test", "validate-modules"]
             failed += run(python, "tests/tools/run_ansible_test.py", *sanity)
