@@ -105,7 +105,7 @@ $(VENV): requirements.txt tests/requirements.txt
 
 pebble: $(PEBBLE)  ## build the ACME server Pebble
 
-$(PEBBLE):
+$(PEBBLE): tests/tools/install_pebble.sh
 	@bash tests/tools/install_pebble.sh
 
 step-ca: $(STEP_CA)  ## build the CA step-ca

@@ -70,9 +70,9 @@ class Pebble(acme_server.AcmeServer):
     ) -> None:
         """Prepare it in `directory`; `dns_server` is the `address:port` that it asks, over TCP.
 
-        `nonce_reject` is in percent. `authz_reuse` 0 still reuses about one in a hundred. `profiles` is exactly one by
-        default, because Pebble picks one at random for an order that names none. `eab_keys` maps a key id to its
-        base64url HMAC key. `retry_after` has `authz` and `order` in seconds.
+        `nonce_reject` and `authz_reuse` are in percent. `profiles` is exactly one by default, because Pebble picks one
+        at random for an order that names none. `eab_keys` maps a key id to its base64url HMAC key. `retry_after` has
+        `authz` and `order` in seconds.
         """
         super().__init__(directory, number_of_ports=2)
         self.authority = Authority("Lab CA for Pebble's own HTTPS")
