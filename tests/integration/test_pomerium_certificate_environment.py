@@ -104,6 +104,23 @@ def test_an_environment_that_is_taken_away_again_is_no_hindrance(make_fleet: Mak
     assert site.host.served().leaf == issued.certificate
 
 
+def test_what_wins_by_the_files_of_a_unit_that_is_down_is_refused_and_nothing_else_of_them_told(
+    make_fleet: Make,
+) -> None:
+    site = make_fleet(config="packaged", is_started=False)
+    site.host.write("/etc/default/pomerium", '# ours\n\nCERTIFICATE_FILE="/by/its/file.pem"\nSECRET=tell-nobody\n')
+    wins = '"A=b c" CERTIFICATE_KEY_FILE=/by/the/drop-in.pem'
+    site.host.set_up(Environment=wins, EnvironmentFile="/etc/default/pomerium")
+    site.issue()
+    before = site.snapshot()
+    run = site.run()
+    refused = site.result()["msg"]
+    assert "CERTIFICATE_FILE (/by/its/file.pem)" in refused and "CERTIFICATE_KEY_FILE (/by/the/drop-in.pem)" in refused
+    assert "tell-nobody" not in run.output + json.dumps(site.result())
+    assert site.snapshot() == before
+    assert site.host.state == "inactive"
+
+
 def test_a_unit_that_systemd_has_not_read_again_is_warned_of(make_fleet: Make) -> None:
     site = make_fleet()
     site.host.set_up(Environment="A=1")
