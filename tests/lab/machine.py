@@ -236,8 +236,8 @@ class Machine(SeenPomerium):
             self._child.kill()
             until(lambda: not _interface(self._id).exists(), what=f"{self._id} to be gone")
             _ip([f"route del {self._closed}"], is_checked=False)  # it may have failed before there was one
-            for hierarchy in CGROUPS:
-                _remove_group(hierarchy / self._id)
+            for group in self._groups:
+                _remove_group(group)
         LEASES.release(self._number)
 
     def _boot(self) -> None:
@@ -246,7 +246,8 @@ class Machine(SeenPomerium):
         self._lay(layer)
         script = Path(__file__).with_name("machine_boot.sh")
         apart = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
-        command = [*apart, "sh", script, layer, scratch, self._id, self.name, *self._binds()]
+        groups = " ".join(str(group) for group in self._groups)
+        command = [*apart, "sh", script, layer, scratch, self._id, self.name, groups, *self._binds()]
         self._child = Child(
             f"machine {self.name}",
             [str(part) for part in command],
@@ -312,6 +313,12 @@ class Machine(SeenPomerium):
         if self._python is not None:
             binds[str(self._python)] = self._python  # where it was built to be
         return [f"--bind-ro={source.resolve()}:{target}" for target, source in binds.items()]
+
+    @property
+    def _groups(self) -> list[Path]:
+        """A control group of its own in each hierarchy that there is: without a systemd out here, nspawn takes the one
+        that it is started in."""
+        return [hierarchy / self._id for hierarchy in CGROUPS if (hierarchy / "cgroup.procs").exists()]
 
     def _find_leader(self) -> bool:
         """Find the init: the number 1 below nspawn, which is a number 1 itself, so that nothing outlives it."""

@@ -3,19 +3,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Boot a machine: `unshare --mount machine_boot.sh LAYER SCRATCH ID HOSTNAME [OPTION OF SYSTEMD-NSPAWN...]`.
+# Boot a machine: `unshare --mount machine_boot.sh LAYER SCRATCH ID HOSTNAME GROUPS [OPTION OF SYSTEMD-NSPAWN...]`.
 # It is this machine's / with what is in LAYER over it; all that it writes lies on a tmpfs at SCRATCH, which goes with
-# the mount namespace, so that a lab that is killed leaves nothing mounted.
+# the mount namespace, so that a lab that is killed leaves nothing mounted. GROUPS are its control groups, made here.
 set -eu
-layer=$1 scratch=$2 id=$3 hostname=$4
-shift 4
+layer=$1 scratch=$2 id=$3 hostname=$4 groups=$5
+shift 5
 
-# A control group of its own in each hierarchy: without a systemd out here, nspawn takes the one that it is started in.
-for hierarchy in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
-    if [ -e "$hierarchy/cgroup.procs" ]; then
-        mkdir -p "$hierarchy/$id"
-        echo $$ >"$hierarchy/$id/cgroup.procs"
-    fi
+for group in $groups; do
+    mkdir -p "$group"
+    echo $$ >"$group/cgroup.procs"
 done
 
 mount --make-rprivate /
