@@ -20,7 +20,8 @@ from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import 
 from ansible_collections.zerotrust.pomerium.plugins.modules import acme_certificate
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import made
 from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
-from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
+from ansible_collections.zerotrust.pomerium.tests.lab.lab import IDENTIFIERS, Lab
+from ansible_collections.zerotrust.pomerium.tests.lab.pebble import Pebble
 
 
 def close_connections() -> None:
@@ -32,7 +33,7 @@ def close_connections() -> None:
 class Keeper:
     """Keeps one lineage, with names and an account of its own, at the CA behind a proxy; many may share the CA."""
 
-    def __init__(self, lab: Lab, proxy: FaultProxy, home: Path, *names: str) -> None:
+    def __init__(self, lab: Lab, proxy: FaultProxy | Pebble, home: Path, *names: str) -> None:
         self.lab, self.proxy, self.names = lab, proxy, names
         self.lineage = home / "store/lineages/pomerium"
         self.warnings: list[str] = []
@@ -94,3 +95,17 @@ class Keeper:
     def made(self) -> dict[str, int]:
         """How many accounts, orders and certificates the CA has made since this keeper is there."""
         return {what: number - self._before[what] for what, number in made(self.lab).items()}
+
+
+def have_certificate(lab: Lab, **options: t.Any) -> None:
+    """Have another certificate in the store of the lab's playbooks, ordered by their account, without any of them."""
+    keeper = Keeper(lab, lab.pebble, lab.store_path.parent, *IDENTIFIERS)
+    keeper.order(**options)
+    assert keeper.run(**options)["phase"] == "issued"
+
+
+def have_served(lab: Lab, **options: t.Any) -> None:
+    """Have the lab's hosts serve another certificate: what a test begins with that is about something later."""
+    have_certificate(lab, **options)
+    installed = lab.playbook("zerotrust.pomerium.install")
+    assert installed.rc == 0, installed.output

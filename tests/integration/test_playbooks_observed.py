@@ -15,20 +15,13 @@ import typing as t
 from datetime import datetime
 from pathlib import Path
 
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import have_certificate, have_served
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 from ansible_collections.zerotrust.pomerium.tests.lab.observer import Observers
 
 NAMES = tuple(f"pom{number:02}" for number in range(10))
 BATCH = 4
-
-
-def renew(lab: Lab, key_type: str) -> None:
-    """Have a new certificate in the store."""
-    given = ("-e", f"certificate_key_type={key_type}")
-    lab.paste(lab.playbook("zerotrust.pomerium.order", *given).record_lines)
-    done = lab.playbook("zerotrust.pomerium.finalize", *given)
-    assert done.rc == 0, done.output
 
 
 def task_starts(log: str) -> list[float]:
@@ -46,11 +39,9 @@ def test_nobody_sees_a_handshake_fail_and_each_host_changes_its_leaf_once(
     with Lab(hosts=()) as lab:
         lab.hosts += machines  # type: ignore[arg-type]  # both have what a Lab wants of a host
         lab.write_inventory()
-        renew(lab, "ec-256")
-        first = lab.playbook("zerotrust.pomerium.install")
-        assert first.rc == 0, first.output
+        have_served(lab)
         old = machines[0].served().leaf.serial_number
-        renew(lab, "ec-384")
+        have_certificate(lab, key_type="ec-384")
         log_path = tmp_path / "ansible.log"
         with Observers(machines) as observers:
             serial = ("-e", f"pomerium_serial={BATCH}")

@@ -9,6 +9,7 @@ import shutil
 import typing as t
 
 import pytest
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import have_served
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import PlaybookRun
 
@@ -21,7 +22,8 @@ def lab() -> t.Iterator[Lab]:
     """A lab whose hosts have had two certificates."""
     with Lab() as started:
         for key_type in ("ec-256", "ec-384"):
-            renew(started, key_type)
+            have_served(started, key_type=key_type)
+        started.write_vars(certificate_key_type="ec-384")
         yield started
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import have_served
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 
 REVOKE = "zerotrust.pomerium.revoke"
@@ -18,10 +19,7 @@ REVOKE = "zerotrust.pomerium.revoke"
 def lab() -> t.Iterator[Lab]:
     """A lab with a certificate on both hosts."""
     with Lab() as started:
-        first = started.playbook("zerotrust.pomerium.site")
-        started.paste(first.record_lines)
-        second = started.playbook("zerotrust.pomerium.site")
-        assert second.rc == 0, second.output
+        have_served(started)
         yield started
 
 

@@ -12,6 +12,7 @@ import typing as t
 
 import pytest
 import yaml
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import have_certificate
 from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import Plain
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import PlaybookRun
@@ -25,10 +26,7 @@ SERVED = r"served: *.corp.example.com, corp.example.com until "
 @pytest.fixture(scope="module")
 def lab_with_certificate() -> t.Iterator[Lab]:
     with Lab(hosts=NAMES) as started:
-        order = started.playbook("zerotrust.pomerium.order")
-        started.paste(order.record_lines)
-        finalize = started.playbook("zerotrust.pomerium.finalize")
-        assert finalize.rc == 0, finalize.output
+        have_certificate(started)
         yield started
 
 
