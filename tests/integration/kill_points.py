@@ -2,12 +2,15 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kill the host's half at a system call of our choice, from outside: what the kill tests share.
+"""Kill the host's half between any two system calls that change something, from outside: what the kill tests share.
 
-A first run under strace lists the calls that change something. Then, for each of them, strace kills the process with
-SIGKILL as it enters that call (a call that is entered so is not carried out), so at the n-th point the first n - 1
-changes are there and no other. The product knows nothing of it. The controller's half is the one of the action plugin;
-only the way to the host is shorter than SSH.
+A first run under strace lists the calls that change something. Then, for each of them, the host's half does the same
+again, and strace kills it with SIGKILL as it enters that call (a call that is entered so is not carried out). The
+product knows nothing of it. The controller's half is that of the action plugin, the way to the host shorter than SSH.
+
+The n-th call of a kind must be the same one in every run, so none is counted that a look at what is served makes, of
+which there are more or fewer. Among these is openat: before one that makes a file, the process is killed as it leaves
+the change before, by SIGUSR1, which nobody handles: it ends a process as SIGKILL does, but once its call is done.
 """
 
 from __future__ import annotations
@@ -16,10 +19,12 @@ import contextlib
 import functools
 import json
 import re
+import socket
 import subprocess
 import typing as t
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -32,41 +37,58 @@ from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._install import
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._remote import Host
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Issued
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
+from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
 
+FORKS = ("fork", "vfork", "clone", "clone3")
 CALLS = (
     *("openat", "write", "pwrite64", "ftruncate", "link", "linkat", "symlink", "symlinkat", "unlink", "unlinkat"),
     *("mkdir", "mkdirat", "rmdir", "rename", "renameat", "renameat2"),
     *("chmod", "fchmod", "fchmodat", "chown", "fchown", "fchownat", "lchown"),
-    *("kill", "fork", "vfork", "clone", "clone3", "wait4", "exit_group"),
+    *("kill", *FORKS, "execve", "exit_group"),
 )
-"""What changes files, or signals or starts a process; `wait4` and the end are there to kill after such a start."""
+"""What changes files, or signals or starts a process; the end is there to kill after the last change."""
+
+TELLS_SYSTEMD = re.compile(r"\bsystemctl\b.*\b(start|restart|kill)\b")
+"""What is run to change something; all else that is run asks."""
 
 TRACE = "/run/kill-trace"
-RUNNER = """
-import runpy, sys
-from ansible.module_utils import basic
-basic._ANSIBLE_PROFILE, basic._ANSIBLE_ARGS = "legacy", sys.stdin.buffer.read()
-runpy.run_module("ansible_collections.zerotrust.pomerium.plugins.modules.pomerium_bundle", run_name="__main__")
+SOCKET = "/run/lab-host-half"
+STRACE = ("-y", "-s", "100", "-o", TRACE)
+LINE = re.compile(r"(?:(\d+) +)?(\w+)\((.*)")
+UNIT = """\
+[Service]
+Environment=PYTHONPATH=/opt/lab/collections:/opt/lab/packages LC_ALL=C.UTF-8
+ExecStart={python} -B -m ansible_collections.zerotrust.pomerium.tests.integration.host_half {socket}
 """
-"""Runs the module as AnsiballZ does, without unpacking it each time."""
-
-HOST_PATH = "/etc/pomerium"
-LINE = re.compile(r"(\w+)\((.*)")
-OPENS_TO_READ = re.compile(r"openat\((?!.*O_CREAT)")
-WRITES_ANSWER = re.compile(r"write\([12],")
 
 
-class Killed(Exception):
-    """The host's half was killed, as it was meant to be."""
+@dataclass(frozen=True)
+class Call:
+    """The `number`-th system call `name` of the process; `line` is what strace says of it, without what varies, and
+    `program` what a process that it starts executes."""
+
+    name: str
+    number: int
+    line: str
+    program: str = ""
+
+    @property
+    def is_change(self) -> bool:
+        if self.name in FORKS:
+            return TELLS_SYSTEMD.search(self.program) is not None
+        is_answer = self.line.startswith("write(<socket:")
+        return "O_CREAT" in self.line if self.name == "openat" else not is_answer
 
 
 @dataclass(frozen=True)
 class Point:
-    """The `number`-th `call` of its kind in the process; `line` is what strace says of it, without what varies."""
+    """Where it is killed: as it enters this call (by SIGKILL), or as it leaves it (by SIGUSR1)."""
 
-    call: str
-    number: int
-    line: str
+    call: Call
+    signal: t.Literal["KILL", "USR1"]
+
+    def __str__(self) -> str:
+        return f"{'before' if self.signal == 'KILL' else 'after'} {self.call.line} {self.call.program}".strip()
 
 
 class Route:
@@ -78,19 +100,45 @@ class Route:
         self._discovered_interpreter_key: str | None = None
         self._discovered_interpreter = None
         self.strace: list[str] = []
+        self.applied: dict[str, t.Any] = {}
+        self._start()
 
     def _execute_module(self, *, module_name: str, module_args: dict[str, t.Any], task_vars: t.Any) -> dict[str, t.Any]:
-        before = self.strace if module_args["step"] == "apply" else []
-        environment = ["env", "PYTHONPATH=/opt/lab/collections:/opt/lab/packages", "LC_ALL=C.UTF-8"]
-        answer = self._machine.run(
-            *environment, *before, self._machine.python, "-B", "-c", RUNNER,
-            stdin=json.dumps({"ANSIBLE_MODULE_ARGS": module_args}).encode(), check=False,
-        )  # fmt: skip
+        is_apply = module_args["step"] == "apply"
+        if is_apply:
+            self.applied = module_args
+        answer = self.run(module_args, self.strace if is_apply else [])
         found = re.search(r"^\{.*\}$", answer, re.MULTILINE)
-        if found is None and before:
-            raise Killed(answer)
         assert found is not None, answer
         return t.cast("dict[str, t.Any]", json.loads(found.group()))
+
+    def run(self, arguments: dict[str, t.Any], strace: t.Sequence[str]) -> str:
+        """Run the module there; what it prints."""
+        with until(self._connect, what="the host's half") as connection:
+            connection.sendall(json.dumps({"arguments": arguments, "strace": strace}).encode())
+            connection.shutdown(socket.SHUT_WR)
+            with connection.makefile() as answer:
+                return answer.read()
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(60)
+        try:
+            connection.connect(f"{self._machine.root}{SOCKET}")
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def _start(self) -> None:
+        """Start the host's half where no other route has; it goes with the machine."""
+        unit = Path(SOCKET).name
+        if self._machine.show("ActiveState", unit) == "active":
+            return
+        self._machine.write(
+            f"/run/systemd/system/{unit}.service", UNIT.format(python=self._machine.python, socket=SOCKET)
+        )
+        self._machine.run("systemctl", "start", unit)
 
 
 class Installer:
@@ -100,6 +148,7 @@ class Installer:
         self.machine = machine
         self._options = options
         self._route = Route(machine)
+        self._watched: dict[str, t.Any] = {}
 
     def install(self, issued: Issued, **options: t.Any) -> dict[str, t.Any]:
         """Install; raises UserError where that fails."""
@@ -117,47 +166,73 @@ class Installer:
         return Back(given, host, by="test").run(check=False).returns(diff=False)
 
     def points(self, work: t.Callable[[], t.Any]) -> list[Point]:
-        """Do it once under strace, and list where it can be killed: before each change, and after the last one."""
-        self._route.strace = ["strace", "-qq", "-o", TRACE, "-e", f"trace={','.join(known_calls())}"]
+        """Do it once, to whatever end, and list where the host's half of it can be killed."""
+        self._route.strace = [*STRACE, "-f", f"--trace={','.join(known_calls())}"]
         try:
-            _end(work)
+            with contextlib.suppress(UserError):  # a failed install is a result like another
+                work()
         finally:
             self._route.strace = []
-        counts: Counter[str] = Counter()
-        found = []
-        for line in self._trace():
-            match = LINE.match(line)
-            if match is None:
-                continue
-            counts[match.group(1)] += 1
-            is_change = not OPENS_TO_READ.match(line) and not WRITES_ANSWER.match(line)
-            if is_change and (found or HOST_PATH in line):  # what Ansible does before touches nothing of the host
-                found.append(Point(match.group(1), counts[match.group(1)], _without_what_varies(line)))
-        return found
+        self._watched = self._route.applied
+        return find_points(read_calls(self._trace()))
 
-    def kill(self, point: Point, work: t.Callable[[], t.Any]) -> None:
-        """Do it and kill it as it enters this call. Raises AssertionError where that was another than was meant."""
-        self._route.strace = [
-            "strace", "-qq", "-o", TRACE, "-e", f"trace={point.call}",
-            "-e", f"inject={point.call}:signal=KILL:when={point.number}",
-        ]  # fmt: skip
-        try:
-            _end(work)
-        finally:
-            self._route.strace = []
-        *_before, last, end = self._trace()
-        assert "killed by SIGKILL" in end, (point, end)
-        assert _without_what_varies(last) == point.line, f"killed at {last}, not at {point.line}"
+    def kill(self, point: Point) -> None:
+        """Do on the host what `points` has seen there, and kill it at this point. Raises AssertionError where it was
+        killed at another one, or not at all."""
+        call, number = point.call.name, point.call.number
+        self._route.run(
+            self._watched,
+            [*STRACE, f"--trace={call}", f"--inject={call}:signal={point.signal}:when={number}"],
+        )
+        *lines, end = self._trace()
+        last = read_calls(lines)[-1:]
+        assert f"killed by SIG{point.signal}" in end, f"{point}: {end}"
+        assert last == [replace(point.call, program="")], f"killed at {last}, not {point}"
 
     def _trace(self) -> list[str]:
-        lines = self.machine.run("cat", TRACE).splitlines()
-        return [line for line in lines if not line.startswith("---")]
+        return Path(f"{self.machine.root}{TRACE}").read_text().splitlines()
 
     def _validated(self, **options: t.Any) -> dict[str, t.Any]:
         own = {"probe": {"timeout": 2}, **self._options, **options}
         validated = ArgumentSpecValidator(CERTIFICATE["argument_spec"]).validate(own)
         assert not validated.error_messages, validated.error_messages
         return t.cast("dict[str, t.Any]", validated.validated_parameters)
+
+
+def read_calls(trace: t.Iterable[str]) -> list[Call]:
+    """Read what the process did that is the first one to be seen, and what others execute that it has started."""
+    calls: list[Call] = []
+    counts: Counter[str] = Counter()
+    first = None
+    for number, match in enumerate(filter(None, map(LINE.match, trace))):
+        process, name, rest = match.groups()
+        first = process if number == 0 else first
+        if name == "execve":
+            if calls and calls[-1].name in FORKS and not calls[-1].program:
+                calls[-1] = replace(calls[-1], program=" ".join(re.findall(r'"(.*?)"', rest)[1:]))
+        elif process == first:
+            counts[name] += 1
+            calls.append(Call(name, counts[name], _without_what_varies(f"{name}({rest}")))
+    return calls
+
+
+def find_points(calls: t.Iterable[Call]) -> list[Point]:
+    """Find where to kill to see each state between two changes, and how it ends after the last one.
+
+    What was told to change by itself, Pomerium or systemd, is at work from then on: so as soon as that is told, too.
+    """
+    points: list[Point] = []
+    change: Call | None = None
+    fork: Call | None = None
+    for call in calls:
+        is_first_since_told = call.name in FORKS and fork is not None and fork.is_change
+        if change is not None and call.is_change and (change.name == "kill" or call.name == "openat"):
+            points.append(Point(change, "USR1"))
+        if is_first_since_told or (call.is_change and call.name != "openat"):
+            points.append(Point(call, "KILL"))
+        change = call if call.is_change else change
+        fork = call if call.name in FORKS else fork
+    return points
 
 
 @functools.cache
@@ -168,14 +243,8 @@ def known_calls() -> list[str]:
     return [call for call, done in ran.items() if done.returncode == 0]
 
 
-def _end(work: t.Callable[[], t.Any]) -> None:
-    """Do it to whatever end: a failed install is a result like another, and so is a kill."""
-    with contextlib.suppress(Killed, UserError):
-        work()
-
-
 def _without_what_varies(line: str) -> str:
-    """Take out of a line random names, times, process ids and results."""
+    """Take out of a line random names, times, process ids, contents and results."""
     line = re.split(r"\)\s+= |\s*<unfinished", line)[0].rstrip(") ")
     for pattern, shown in VARYING:
         line = re.sub(pattern, shown, line)
@@ -183,12 +252,14 @@ def _without_what_varies(line: str) -> str:
 
 
 VARYING = (
-    (r"ansible-moduletmp-[^\"/]+", "ansible-moduletmp"),
     (r"\d{4}-\d\d-\d\dT\d{6}Z", "TIME"),
     (r"\d{8}T\d{6}Z-[0-9a-f]+", "VERSION"),
     (r"\.new-[a-z0-9_]{8}", ".new-RANDOM"),
     (r"\.current\.\d+", ".current.PID"),
     (r"\.[a-z0-9_]{8}\.zerotrust-new", ".RANDOM"),
-    (r"^(wait4|kill|v?fork|clone3?|write|pwrite64)\(.*", r"\1("),
-    (r"AT_FDCWD, |O_[A-Z|_]+, |, 0[0-7]+$", ""),
+    (r"^(kill\()\d+", r"\1PID"),
+    (r"^(v?fork|clone3?)\(.*", r"\1("),
+    (r"^(p?write(64)?\(\d+<[^>]*>).*", r"\1"),
+    (r"AT_FDCWD(<[^>]*>)?, ", ""),
+    (r"\b\d+<", "<"),
 )
