@@ -219,14 +219,14 @@ class Killing:
 @pytest.mark.parametrize(
     ("make", "at_least"),
     [
-        (first_install, 30),
-        (first_install_on_the_packaged_one_which_is_down, 30),
-        (renewal, 30),
-        (renewal_by_restart, 30),
-        (renewal_that_is_rolled_back, 30),
-        (first_install_that_is_rolled_back, 30),
-        (going_back, 10),
-        (lifting_the_hold, 30),
+        (first_install, 50),
+        (first_install_on_the_packaged_one_which_is_down, 50),
+        (renewal, 35),
+        (renewal_by_restart, 35),
+        (renewal_that_is_rolled_back, 35),
+        (first_install_that_is_rolled_back, 50),
+        (going_back, 15),
+        (lifting_the_hold, 35),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
