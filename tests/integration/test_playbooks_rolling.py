@@ -81,7 +81,7 @@ def batches(run: PlaybookRun) -> int:
 
 def failed(lab: Lab, run: PlaybookRun) -> list[str]:
     """The hosts that the recap counts as failed or unreachable: what AWX shows in red."""
-    return [name for name in NAMES if run.stats(name)["failed"] or run.stats(name)["unreachable"]]
+    return [name for name in NAMES if run.stats(name).get("failed") or run.stats(name).get("unreachable")]
 
 
 def has_certificate(lab: Lab) -> list[str]:
