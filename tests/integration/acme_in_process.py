@@ -2,32 +2,19 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run acme_certificate as a plain function, in the tests' own process: no playbook, so that many faults can be tried.
-
-Options go through the module's own argument spec; only the way into a process of its own, and out of it, is left out.
-"""
+"""Keep a lineage by acme_certificate in the tests' own process: no playbook, so that many faults can be tried."""
 
 from __future__ import annotations
 
-import gc
 import typing as t
 from pathlib import Path
-from unittest import mock
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.transport import Network
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
-from ansible_collections.zerotrust.pomerium.plugins.modules import acme_certificate
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import made
+from ansible_collections.zerotrust.pomerium.tests.integration.modules_in_process import Module
 from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import IDENTIFIERS, Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.pebble import Pebble
-
-
-def close_connections() -> None:
-    """End the connections that a module leaves to the end of its process."""
-    for network in [thing for thing in gc.get_referrers(Network) if isinstance(thing, Network)]:
-        network.session.close()
 
 
 class Keeper:
@@ -38,10 +25,7 @@ class Keeper:
         self.lineage = home / "store/lineages/pomerium"
         self.warnings: list[str] = []
         self._before = made(lab)
-        with mock.patch.object(acme_certificate, "run") as run:
-            acme_certificate.main()
-        spec, self._work = run.call_args.args
-        self._spec = ArgumentSpecValidator(spec["argument_spec"])
+        self._module = Module("acme_certificate")
         self._options = {
             "acme_directory": proxy.directory_url,
             "ca_path": str(proxy.ca_path),
@@ -56,17 +40,8 @@ class Keeper:
 
     def run(self, **options: t.Any) -> dict[str, t.Any]:
         """Run the module once. Raises UserError where it fails; `warnings` are those of this run."""
-        validated = self._spec.validate({**self._options, **options})
-        if validated.error_messages:
-            raise ValueError(validated.error_messages)
         self.warnings = []
-        try:
-            result: dict[str, t.Any] = self._work(
-                validated.validated_parameters, check=False, warn=self.warnings.append
-            )
-        finally:
-            close_connections()
-        return result
+        return self._module.run({**self._options, **options}, warn=self.warnings.append)
 
     def fail(self, **options: t.Any) -> str:
         """Run the module once, which must fail with an error for users; its message."""

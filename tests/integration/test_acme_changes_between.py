@@ -12,8 +12,9 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.step_account import converge_account
-from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import Keeper, close_connections
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import Keeper
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import QUICK, Controller
+from ansible_collections.zerotrust.pomerium.tests.integration.modules_in_process import close_connections
 from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import IDENTIFIERS, Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import ALWAYS, resource_of
