@@ -38,7 +38,8 @@ lab: copy $(CA)  ## ACME server, DNS and hosts, left running to play with; CA=st
 
 check: lint unit  ## linters, types, docs, unit tests: in less than two minutes, so all day
 
-test: lint sanity package changelog site $(PEBBLE) $(STEP_CA)  ## everything: these, all tests against the lab, smoke
+test: copy $(PEBBLE) $(STEP_CA)  ## everything: lint, sanity, package, changelog, site, all tests against the lab, smoke
+	@$(MAKE) --no-print-directory -j2 --output-sync lint sanity package changelog site
 	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory smoke
 
