@@ -70,6 +70,13 @@ def test_while_a_host_keeps_the_old_certificate_it_is_not_revoked(lab: Lab) -> N
     assert status(lab, old) == "Valid"
 
     lab.hosts[1].config_path.write_text(text)
+    away = lab.inventory_path.read_text()
+    lab.inventory_path.write_text(away.replace("ansible_connection: local", "ansible_connection: ssh"))
+    unreachable = lab.playbook(REVOKE, "-e", asked, "-e", "ansible_host=127.0.0.1", "-e", "ansible_port=1")
+    assert unreachable.rc != 0 and "unreachable: " in unreachable.output
+    assert status(lab, old) == "Valid"
+
+    lab.inventory_path.write_text(away)
     mended = lab.playbook(REVOKE, "-e", asked)
     assert mended.rc == 0, mended.output
     assert status(lab, old) == "Revoked"

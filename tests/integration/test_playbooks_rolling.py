@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import shutil
 import typing as t
+from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.zerotrust.pomerium.plugins.filter import install_summary
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import have_certificate
 from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import Plain
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import PlaybookRun
 from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
+from ansible_collections.zerotrust.pomerium.tests.unit.test_examples import read_examples
 
 SITE, INSTALL = "zerotrust.pomerium.site", "zerotrust.pomerium.install"
 NAMES = ("pom1", "pom2", "pom3", "pom4")
@@ -164,6 +167,28 @@ def test_check_mode_says_of_each_host_what_would_be_done(lab: Lab) -> None:
     assert said["pom1"].startswith(f"installed already, {SERVED}")
     assert all(said[name].startswith("would install version 20") for name in NAMES[1:])
     assert has_certificate(lab) == ["pom1"]
+
+
+def test_a_play_of_the_users_own_is_summed_up_as_the_filters_example_does_it(lab: Lab, closed_port: int) -> None:
+    take_down(lab, "pom4", closed_port)
+    current = lab.store_path / "lineages/pomerium/current"
+    install = {
+        "name": "Install",
+        "ansible.builtin.import_role": {"name": "zerotrust.pomerium.pomerium"},
+        "vars": {
+            "pomerium_fullchain_src": str(current / "fullchain.pem"),
+            "pomerium_private_key_src": str(current / "privkey.pem"),
+        },
+        "ignore_errors": True,
+        "ignore_unreachable": True,
+    }
+    examples = yaml.safe_load(read_examples(Path(install_summary.__file__)))
+    play = {"name": "Own", "hosts": "pomerium", "gather_facts": False, "tasks": [install, *examples]}
+    path = lab.directory / "own.yml"
+    path.write_text(yaml.safe_dump([play], sort_keys=False))
+    said = summary(lab.playbook(path))
+    assert [*said] == [*NAMES]
+    assert [words.partition(": ")[0] for words in said.values()] == ["installed, served"] * 3 + ["unreachable"]
 
 
 def test_a_variable_that_is_no_good_fails_before_the_host_is_touched(lab: Lab) -> None:

@@ -29,7 +29,7 @@ GUIDES = sorted((ROOT / "docs" / "docsite" / "rst").glob("*.rst"))
 INTERNAL = {"pomerium_bundle", "pomerium_stage"}  # their examples show the module that calls them
 GROUP = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))["action_groups"]["acme"]
 NESTED = ("tasks", "pre_tasks", "post_tasks", "handlers", "block", "rescue", "always")
-PLAYBOOK_VARIABLES = {"pomerium_hosts", "pomerium_serial", "pomerium_become"}
+PLAYBOOK_VARIABLES = {"pomerium_hosts", "pomerium_serial", "pomerium_keep_going", "pomerium_become"}
 
 Tree = t.Dict[str, t.Any]
 
