@@ -11,10 +11,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki.chain import describe
-from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import have_served
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import have_certificate, have_served
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import key_pem, new_key
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
+from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import PlaybookRun
 
 SITE = "zerotrust.pomerium.site"
 NAMES = {"*.corp.example.com", "corp.example.com"}
@@ -152,6 +154,51 @@ def test_check_mode_of_the_first_run_changes_nothing_anywhere_and_says_what_woul
     assert not Path(lab.store_path).exists()
     assert not lab.account_key_path.exists()
     assert [host.config_text for host in lab.hosts] == before
+
+
+def test_a_node_that_only_looks_fails_where_a_certificate_is_due(lab: Lab) -> None:
+    look = ("zerotrust.pomerium.order", "-e", "certificate_order=never", "-e", "certificate_expect=current")
+    due = lab.playbook(*look)
+    assert due.rc == 2
+    assert "A certificate for *.corp.example.com, corp.example.com is due (missing)." in " ".join(due.output.split())
+    assert lab.pebble.requests() == []
+    have_certificate(lab)
+    current = lab.playbook(*look)
+    assert current.rc == 0, current.output
+    renewed = lab.playbook(SITE, "-e", "certificate_expect=current", "-e", "certificate_key_type=ec-384")
+    assert renewed.rc == 2 and "is due (key_type)" in " ".join(renewed.output.split())
+    lab.paste(renewed.record_lines)
+    done = lab.playbook(SITE, "-e", "certificate_expect=current", "-e", "certificate_key_type=ec-384")
+    assert done.rc == 0, done.output
+
+
+def handed_on(run: PlaybookRun) -> dict[str, t.Any]:
+    """What a later job of a workflow gets of a run, and a notification can show."""
+    stats = run.stdout.rpartition("CUSTOM STATS: ")[2]
+    return t.cast("dict[str, t.Any]", json.loads(stats.partition("RUN: ")[2])["pomerium_certificate"])
+
+
+def test_what_a_person_has_to_do_and_what_is_in_use_is_handed_on_once_and_holds_no_secret(lab: Lab) -> None:
+    shown = {"ANSIBLE_SHOW_CUSTOM_STATS": "true"}
+    first = lab.playbook(SITE, env=shown)
+    ordered = handed_on(first)
+    assert (ordered["action_required"], ordered["renewed"], ordered["names"]) == (True, False, [])
+    assert [line for line in ordered["instructions"] if line in first.record_lines] == first.record_lines
+    lab.paste(first.record_lines)
+    second = handed_on(lab.playbook(SITE, env=shown))
+    assert (second["action_required"], second["renewed"], {*second["names"]}) == (False, True, NAMES)
+    assert second["not_after"] > second["renew_at"]
+    assert lab.leaked(json.dumps([ordered, second])) == []
+
+
+def test_a_variable_that_is_missing_is_said_once_for_the_whole_fleet(lab: Lab) -> None:
+    given = {name: value for name, value in lab.variables().items() if name != "certificate_identifiers"}
+    lab.vars_path.write_text(yaml.safe_dump(given))
+    run = lab.playbook(SITE)
+    assert run.rc == 2
+    assert "missing required arguments: certificate_identifiers" in run.output
+    assert run.stdout.count("fatal: [") == 1
+    assert lab.pebble.requests() == []
 
 
 def test_a_renewal_changes_the_certificate_and_nothing_else_on_the_hosts(lab: Lab) -> None:
