@@ -15,6 +15,7 @@ from ..module_utils._host.options import CERTIFICATE
 from ..plugin_utils._action import PomeriumAction
 from ..plugin_utils._back import Back, whoever_runs
 from ..plugin_utils._bundle import Bundle, Sources, make_bundle
+from ..plugin_utils._fleet import observed_look
 from ..plugin_utils._install import Install
 from ..plugin_utils._outcome import would_install
 from ..plugin_utils._remote import Host
@@ -28,10 +29,12 @@ class ActionModule(PomeriumAction):
         if options["version"] == "previous":
             return back.run(check=self.is_check).returns(diff=bool(self._task.diff))
         self._need_sources(options)
-        missing = [path for path in self._paths(options) if not os.path.exists(path)]
+        missing = [
+            path for path in self._paths(options) if not (os.path.exists(path) or self._is_on_hosts(options, path))
+        ]
         if self.is_check and missing:
             return would_install(f"{', '.join(missing)} does not exist yet")
-        install = Install(options, host, self._bundle(options), back)
+        install = Install(options, host, self._bundle(options), back, observed=observed_look(options, host))
         return install.run(check=self.is_check).returns(diff=bool(self._task.diff))
 
     @staticmethod
@@ -50,12 +53,24 @@ class ActionModule(PomeriumAction):
     def _bundle(self, options: t.Mapping[str, t.Any]) -> Bundle:
         sources = Sources(
             fullchain=self.source(options, "fullchain") or b"",
-            private_key=self.source(options, "private_key") or b"",
+            private_key=self._private_key(options),
             authority=self.source(options, "authority"),
             meta=self._beside(options, "meta.json"),
             signature=self._beside(options, "meta.sig"),
         )
         return make_bundle(sources, expect_names=options["expect_names"], now=datetime.now(timezone.utc))
+
+    def _private_key(self, options: t.Mapping[str, t.Any]) -> bytes | None:
+        given = options.get("private_key_src")
+        if given and self._is_on_hosts(options, self.source_path(given)):
+            return None
+        return self.source(options, "private_key") or b""
+
+    def _is_on_hosts(self, options: t.Mapping[str, t.Any], path: str) -> bool:
+        """Tell whether this is the key of a certificate in a store, and lies on hosts only (the fleet is the store)."""
+        if not options.get("private_key_src") or path != self.source_path(options["private_key_src"]):
+            return False
+        return not os.path.exists(path) and self._beside(options, "meta.json") is not None
 
     def _beside(self, options: t.Mapping[str, t.Any], name: str) -> bytes | None:
         """Read what the store keeps beside a chain: where it comes from, and the signature over that."""

@@ -10,6 +10,7 @@ import typing as t
 
 from ..module_utils._host.options import INFO
 from ..plugin_utils._action import PomeriumAction
+from ..plugin_utils._fleet import leave_look
 from ..plugin_utils._inspect import inspect_host
 from ..plugin_utils._remote import Host
 
@@ -18,4 +19,4 @@ class ActionModule(PomeriumAction):
     SPEC = INFO
 
     def work(self, options: dict[str, t.Any], host: Host) -> dict[str, t.Any]:
-        return inspect_host(options, host)
+        return leave_look(options, host) if options["fleet"] else inspect_host(options, host)

@@ -50,6 +50,32 @@ options:
       - Directory on the machine that runs the module, in which lineages are kept. It must last between runs.
     type: path
     required: true
+  fleet:
+    description:
+      - Whether the Pomerium hosts are the store. What M(zerotrust.pomerium.pomerium_certificate_info) found on them in
+        this run is merged into O(store_path) first, which need not last then.
+      - The newest certificate of O(acme_directory) wins. It counts where the account key has signed it, or where it
+        ends at a root of the system or of O(trust_path); else it could come from a host that somebody has taken over.
+      - An order is only finished when a host keeps it with its key. The role C(certificate) does what lies between.
+    type: bool
+    default: false
+  looks_path:
+    description:
+      - With O(fleet), the directory that M(zerotrust.pomerium.pomerium_certificate_info) returned as C(store_path),
+        where O(store_path) is another one. Then the keys that lie on hosts are needed in O(store_path), too, and
+        RV(key_hosts) says where they are.
+    type: path
+  trust_path:
+    description:
+      - With O(fleet), PEM file with the roots at which a certificate that a host has may end. By default those of the
+        system.
+    type: path
+  allow_limited:
+    description:
+      - With O(fleet), whether to order also where other hosts might have a certificate, since the play is limited, is a
+        batch, or its hosts' variables disagree, and none of its hosts has one.
+    type: bool
+    default: false
   terms_agreed:
     description:
       - Whether you agree to the terms of service that the directory names. Needed only to open the account.
@@ -201,6 +227,27 @@ version:
   returned: success
   type: str
   sample: 20261124T100000Z-3a9f2c55d1e0b7
+key_hosts:
+  description: >-
+    With O(fleet), hosts that could give a key that is needed on this machine and lies on hosts only; empty where none
+    is needed.
+  returned: success
+  type: list
+  elements: str
+  sample: [pomerium1.example.com]
+hosts_without:
+  description: With O(fleet), hosts that do not have the certificate in use; empty where there is none, or all have it.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+unsaved:
+  description: >-
+    With O(fleet), whether hosts lack something of the pending order, its key, or what was learned, so that it should be
+    sent to them.
+  returned: success
+  type: bool
+  sample: false
 renew_at:
   description: When the certificate in the store becomes due by its age; none where there is none.
   returned: success
@@ -464,6 +511,10 @@ def main() -> None:
             identifiers={"type": "list", "elements": "str", "required": True},
             name={"type": "str", "default": "pomerium"},
             store_path={"type": "path", "required": True},
+            fleet={"type": "bool", "default": False},
+            looks_path={"type": "path"},
+            trust_path={"type": "path"},
+            allow_limited={"type": "bool", "default": False},
             terms_agreed={"type": "bool", "default": False},
             contact={"type": "list", "elements": "str"},
             key_type={"type": "str", "choices": list(KEY_TYPES), "default": "ec-256"},

@@ -28,9 +28,9 @@ options:
   step:
     description:
       - V(look) tells everything about the host that is no secret; V(read) gives the configuration's text;
-        V(apply) installs, proves, and rolls back.
+        V(apply) installs, proves, and rolls back; V(stage) keeps what is pending; V(fetch) gives keys.
     type: str
-    choices: [look, read, apply]
+    choices: [look, read, apply, stage, fetch]
     required: true
   owner:
     description:
@@ -42,7 +42,7 @@ options:
     type: str
   leaf_sha256:
     description:
-      - SHA-256 of the leaf (DER, hexadecimal) that the controller has.
+      - SHA-256 of the leaf (DER, hexadecimal) that the controller has; with V(fetch), of the one whose key it lacks.
     type: str
   proxy_protocol:
     description:
@@ -58,13 +58,27 @@ options:
       - Whether V(look) tells of all versions, not only of the one in use. It does on a host that is held.
     type: bool
     default: false
+  kept:
+    description:
+      - Whether V(look) tells of what the host keeps for the fleet.
+    type: bool
+    default: false
+  state:
+    description:
+      - What V(stage) keeps of what was learned, in base64.
+    type: str
+  order_uri:
+    description:
+      - The pending order whose key V(fetch) gives.
+    type: str
   version:
     description:
       - Name of the version that V(apply) installs.
     type: str
   files:
     description:
-      - The files of the version. Where they are not given the version is one that lies on the host.
+      - The files of the version, or those that V(stage) keeps. Where they are not given the version is one that lies on
+        the host, and what is pending stays.
     type: list
     elements: dict
     suboptions:
@@ -75,14 +89,13 @@ options:
         required: true
       content:
         description:
-          - Content of the file in base64.
+          - Content of the file in base64; where it is not given, that of the same file of the version in use.
         type: str
-        required: true
       mode:
         description:
           - Mode of the file, octal.
         type: str
-        required: true
+        default: "0600"
   config_sha256:
     description:
       - Digest of the configuration on which the decision stands. With another one nothing is done.
@@ -139,6 +152,10 @@ read:
 applied:
   description: What was done.
   returned: with O(step=apply)
+  type: dict
+keys:
+  description: Keys, for the action plugin alone, which never returns them.
+  returned: with O(step=fetch)
   type: dict
 """
 

@@ -146,6 +146,12 @@ options:
       - Whether a certificate of a staging CA may replace one of another CA.
     type: bool
     default: false
+  observed:
+    description:
+      - Directory that M(zerotrust.pomerium.pomerium_certificate_info) returned as C(store_path) in this run. What it
+        found on the host is used in place of another look, once. Only for a play in which nothing else changes
+        Pomerium's configuration in between.
+    type: path
 seealso:
   - module: zerotrust.pomerium.acme_certificate
     description: Makes the certificate.

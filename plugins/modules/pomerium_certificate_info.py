@@ -23,6 +23,29 @@ attributes:
   diff_mode:
     support: N/A
     details: This module changes nothing.
+options:
+  fleet:
+    description:
+      - Whether the host is one of those that keep the certificate, so that what it keeps is left in RV(store_path) for
+        M(zerotrust.pomerium.acme_certificate) with O(zerotrust.pomerium.acme_certificate#module:fleet). That is one
+        round trip; what needs more is left out, and RV(configured), RV(installed), RV(served) and RV(runtime) are null.
+    type: bool
+    default: false
+  identifiers:
+    description:
+      - With O(fleet), DNS names of the certificate as this host's variables have them, to find out where hosts
+        disagree.
+    type: list
+    elements: str
+    default: []
+  owner:
+    description:
+      - With O(fleet), owner of what will be installed. By default root, or the user that installs.
+    type: str
+  group:
+    description:
+      - With O(fleet), group of what will be installed. By default that of the running Pomerium.
+    type: str
 seealso:
   - module: zerotrust.pomerium.pomerium_certificate
     description: Installs a certificate.
@@ -142,6 +165,13 @@ not_after:
   returned: success
   type: str
   sample: "2027-02-22T10:14:59Z"
+store_path:
+  description:
+    - With O(fleet), the directory on the controller in which looks lie until the run ends, the same for all hosts of
+      it, also where the host did not answer. Null without.
+  returned: success
+  type: str
+  sample: /home/runner/.ansible/tmp/ansible-local-4711abcdefgh/zerotrust.pomerium
 """
 
 from ..module_utils._host.options import INFO, need_plugin

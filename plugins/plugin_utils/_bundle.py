@@ -23,23 +23,27 @@ LARGEST_META = 65536
 
 
 class File(t.NamedTuple):
-    """What a file of the bundle holds, and its mode; the key is for root and Pomerium's group."""
+    """What a file of the bundle holds, and its mode; the key is for root and Pomerium's group.
 
-    data: bytes
+    A key without data is not at hand: the host has it, or cannot have this bundle.
+    """
+
+    data: bytes | None
     mode: int
 
     @property
-    def sha256(self) -> str:
+    def sha256(self) -> str | None:
         """Digest of the content (hex)."""
-        return hashlib.sha256(self.data).hexdigest()
+        return None if self.data is None else hashlib.sha256(self.data).hexdigest()
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What the user gave, as bytes; `meta` and `signature` are what lay beside the chain."""
+    """What the user gave, as bytes; `meta` and `signature` are what lay beside the chain. The key is None where it
+    lies on hosts only."""
 
     fullchain: bytes
-    private_key: bytes
+    private_key: bytes | None
     authority: bytes | None = None
     meta: bytes | None = None
     signature: bytes | None = None
@@ -64,7 +68,7 @@ class Bundle:
         """Carry further CA certificates (PEM) in `ca.pem`, each once."""
         if not more.strip():
             return self
-        own = self.files["ca.pem"].data if "ca.pem" in self.files else b""
+        own = (self.files["ca.pem"].data or b"") if "ca.pem" in self.files else b""
         authorities = dict.fromkeys(chains.parse_chain(own + more.encode()).certificates)
         return replace(self, files={**self.files, "ca.pem": File(chains.Chain(tuple(authorities)).pem(), 0o644)})
 
@@ -72,15 +76,16 @@ class Bundle:
 def make_bundle(sources: Sources, *, expect_names: t.Sequence[str], now: datetime) -> Bundle:
     """Check the sources and make a bundle of them. Raises UserError for whatever must not reach a host."""
     chain = chains.parse_chain(sources.fullchain)
-    key = keys.load(sources.private_key)
+    key = None if sources.private_key is None else keys.load(sources.private_key)
     issuers = chains.parse_chain(sources.authority).certificates if sources.authority else chain.certificates[1:]
     facts = chains.describe(chain.leaf)
-    chains.check_key(chain, keys.public_sha256(key.public_key()))
+    if key is not None:
+        chains.check_key(chain, keys.public_sha256(key.public_key()))
     chains.check_links(chain, anchors=issuers)
     chains.check_dates(chain, now=now)
     chains.check_covers(chain, expected_names(expect_names))
     _check_kind(chain, facts)
-    files = {"fullchain.pem": File(chain.pem(), 0o644), "privkey.pem": File(keys.to_pem(key), 0o640)}
+    files = {"fullchain.pem": File(chain.pem(), 0o644), "privkey.pem": File(keys.to_pem(key) if key else None, 0o640)}
     if issuers:
         files["ca.pem"] = File(chains.Chain(tuple(issuers)).pem(), 0o644)
     files.update(_meta_files(sources, facts))

@@ -48,6 +48,7 @@ def inspect_host(options: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]
             "environment": sorted(look.environment),
         },
         "not_after": iso(installed.not_after) if installed else None,
+        "store_path": None,
     }
 
 

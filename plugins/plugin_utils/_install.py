@@ -43,8 +43,17 @@ class Install:
     """One host and one bundle. `options` are those of the module, complete with defaults; a host that is held is
     left to `back`, save where the hold is to be lifted."""
 
-    def __init__(self, options: t.Mapping[str, t.Any], host: Host, bundle: Bundle, back: Back) -> None:
+    def __init__(
+        self,
+        options: t.Mapping[str, t.Any],
+        host: Host,
+        bundle: Bundle,
+        back: Back,
+        *,
+        observed: Look | None = None,
+    ) -> None:
         self._options = options
+        self._observed = observed
         self._back = back
         self._host = host
         self._bundle = bundle
@@ -86,8 +95,10 @@ class Install:
             )
 
     def _look(self) -> Look:
+        """Look at the host; the first time a look of the same run will do, where there is one."""
         probe = self._options["probe"]
-        look = self._host.look(
+        look, self._observed = self._observed, None
+        look = look or self._host.look(
             leaf_sha256=self._bundle.sha256,
             config_path=self._options["config_path"],
             probe={**probe, "server_name": probe["server_name"] or self._bundle.server_name},
@@ -263,8 +274,26 @@ class Install:
         )
 
     def _has_files(self, look: Look, bundle: Bundle) -> bool:
+        found, key = look.installed.files, "privkey.pem"
         wanted = {name: (file.sha256, file.mode, look.owner) for name, file in bundle.files.items()}
-        return look.installed.files == wanted
+        if bundle.files[key].data is None and key in found and self._has_key(look):
+            wanted[key] = (found[key][0], *wanted[key][1:])
+        return found == wanted
+
+    def _has_key(self, look: Look) -> bool:
+        """Tell whether the host itself has the key of this certificate, whose files may differ otherwise."""
+        return look.installed.sha256 == self._bundle.sha256 and look.installed.problem is None
+
+    def _content(self, look: Look, name: str, data: bytes | None) -> str | None:
+        """Give what a file is to hold, in base64; None for a key that the host has and we have not."""
+        if data is None and not self._has_key(look):
+            raise UserError(
+                f"{name} of version {self._bundle.version} lies on other hosts only, and was not fetched from one",
+                name=self._host.name,
+                remedy="Run again. Where it was fetched in vain, it is said above why; without any key "
+                "certificate_order: force orders anew.",
+            )
+        return None if data is None else base64.b64encode(data).decode()
 
     def _apply(self, look: Look, plan: Plan) -> dict[str, t.Any]:
         record = {**self._circumstances(look), "keys": plan.keys_after, "carried": plan.carried}
@@ -276,7 +305,7 @@ class Install:
                 config_text=None if plan.edited is None else base64.b64encode(plan.edited).decode(),
                 version=plan.bundle.version,
                 files=[
-                    {"name": name, "content": base64.b64encode(file.data).decode(), "mode": f"{file.mode:04o}"}
+                    {"name": name, "content": self._content(look, name, file.data), "mode": f"{file.mode:04o}"}
                     for name, file in plan.bundle.files.items()
                 ],
                 record=record,

@@ -52,11 +52,13 @@ class SeenServed:
 
 @dataclass(frozen=True)
 class SeenInstalled:
-    """What `current` holds: for each file its digest, mode and owner."""
+    """What `current` holds: for each file its digest, mode and owner; `problem` says why key and leaf do not fit."""
 
     version: str | None
     files: dict[str, tuple[str, int, tuple[int, ...]]]
+    sha256: str | None
     der: bytes
+    problem: str | None
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,11 @@ class Host:
 
     def look(self, **arguments: t.Any) -> Look:
         """See process, configuration, what is installed and what is served: no secret, no change."""
-        return _understood(_look, self._call("look", is_secret=False, **arguments).get("look"))
+        return understood_look(self.look_answer(**arguments))
+
+    def look_answer(self, **arguments: t.Any) -> t.Any:
+        """Give a look as the host said it, for somebody who keeps it for `understood_look`."""
+        return self._call("look", is_secret=False, **arguments).get("look")
 
     def read(self, **arguments: t.Any) -> tuple[bytes, str, dict[str, str | None]]:
         """Fetch the configuration's text with its digest, and the certificates in the files that it names."""
@@ -133,6 +139,14 @@ class Host:
     def apply(self, **arguments: t.Any) -> dict[str, t.Any]:
         """Install; the answer's `stale` says that the host is not as it was seen and nothing was done."""
         return _understood(dict, self._call("apply", is_secret=True, **arguments).get("applied"))
+
+    def stage(self, **arguments: t.Any) -> bool:
+        """Have the host keep what is pending, and only that; tell whether that was new."""
+        return bool(self._call("stage", is_secret=True, **arguments).get("changed"))
+
+    def fetch(self, **arguments: t.Any) -> list[bytes]:
+        """Get the keys that are asked for, as far as the host has them."""
+        return _understood(_keys, self._call("fetch", is_secret=True, **arguments).get("keys"))
 
     def _call(self, step: str, *, is_secret: bool, **arguments: t.Any) -> dict[str, t.Any]:
         given = {**self._base, **arguments, "step": step}
@@ -202,6 +216,15 @@ def _understood(parse: t.Callable[[t.Any], T], answer: t.Any) -> T:
         raise UserError("The host gave an answer that makes no sense", answer=type(error).__name__) from error
 
 
+def understood_look(answer: t.Any) -> Look:
+    """Take a look apart. Raises UserError where it is nonsense."""
+    return _understood(_look, answer)
+
+
+def _keys(answer: t.Any) -> list[bytes]:
+    return [_bytes(answer[kind]) for kind in ("leaf", "order") if answer[kind] is not None]
+
+
 def _look(answer: t.Any) -> Look:
     process, config, installed = answer["process"], answer["config"], answer["installed"]
     files = {
@@ -220,7 +243,13 @@ def _look(answer: t.Any) -> Look:
             sha256=_text(config["sha256"]),
             others=tuple(str(other) for other in _few(config["others"])),
         ),
-        installed=SeenInstalled(_text(installed["version"]), files, _bytes(installed["der"])),
+        installed=SeenInstalled(
+            version=_text(installed["version"]),
+            files=files,
+            sha256=_text(installed["sha256"]),
+            der=_bytes(installed["der"]),
+            problem=_text(installed["problem"]),
+        ),
         leftovers=tuple(str(path) for path in _few(answer["leftovers"])),
         hold=None if answer["hold"] is None else _hold(answer["hold"]),
         versions=tuple(_version(version) for version in _few(answer["versions"])),

@@ -35,7 +35,7 @@ LAYERS: dict[str, set[str]] = {
     "_acme": {"root", "_pki", "_dns", "_store"},
     "_dns/publishers": {"root", "_pki", "_dns"},
     "_run": {"root"},
-    "plugin_utils": {"root", "_pki", "_host"},
+    "plugin_utils": {"root", "_pki", "_host", "_store"},
     "filter": {"plugin_utils"},
     "doc_fragments": set(),
     "modules": {"root", "_run", "_acme", "_store", "_dns/publishers", "_pki", "_dns", "_host"},
@@ -44,7 +44,7 @@ LAYERS: dict[str, set[str]] = {
 LIBRARIES: dict[str, set[str] | None] = {
     "root": set(),
     "_host": set(),
-    "_pki": {"cryptography", "idna"},
+    "_pki": {"certifi", "cryptography", "idna"},
     "_dns": {"dns", "requests"},
     "_store": {"cryptography"},
     "_acme": {"acme", "cryptography", "josepy", "requests", "urllib3"},

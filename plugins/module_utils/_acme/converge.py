@@ -21,6 +21,7 @@ from .._pki.names import parse_identifiers
 from .._store.lineage import Bundle, Lineage
 from . import leftovers
 from . import memory as memories
+from .fleet import Fleet
 from .memory import Memory, Remembered
 from .options import Access, access_from
 from .order import Wish
@@ -36,19 +37,25 @@ FORCE_MIN_AGE = timedelta(days=1)
 def converge(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[str, t.Any]:
     """Do the work of module acme_certificate."""
     wish = Wish(tuple(parse_identifiers(params["identifiers"])), params.get("profile"), params["challenge"])
-    lineage = Lineage(params["store_path"], params["name"])
-    with contextlib.nullcontext() if check else lineage.lock():
-        return Run(params, access_from(params), wish, lineage, check, warn).result()
+    access = access_from(params)
+    lineage = Lineage(params["store_path"], params["name"], is_fleet=params["fleet"])
+    fleet = Fleet(params, access, wish, lineage, warn) if params["fleet"] else None
+    with contextlib.nullcontext() if check and fleet is None else lineage.lock():
+        if fleet is not None:
+            fleet.merge()
+        return Run(params, access, wish, lineage, fleet, check, warn).result()
 
 
 @dataclass
 class Run:
-    """One run over one lineage, which it has locked (but for check mode, which writes nothing)."""
+    """One run over one lineage, which it has locked (but for check mode, which writes nothing). Into a `fleet`'s, what
+    its hosts keep was merged before, in check mode as well: that is nothing but files of this run."""
 
     params: t.Mapping[str, t.Any]
     access: Access
     wish: Wish
     lineage: Lineage
+    fleet: Fleet | None
     check: bool
     warn: Warn
 
@@ -89,6 +96,8 @@ class Run:
             now=memories.utc_now(),
             unwanted=self.params.get("replace_version"),
         )
+        if bundle is None and self.fleet is not None and self.fleet.reason_without_bundle:
+            decision = replace(decision, reasons=(self.fleet.reason_without_bundle,))
         if self.params["order"] != "force" or decision.is_due or bundle is None:
             return decision
         if remembered is not None:
@@ -118,6 +127,8 @@ class Run:
             return {"phase": "idle", "done": remembered is None, "dns_records": list(records)}
         if remembered is None and not may_order:
             return {"phase": "idle"}
+        if remembered is None and self.fleet is not None:
+            self.fleet.check_may_order(has_bundle=self.lineage.current() is not None)
         if remembered is None and self.check:
             return {"phase": "idle", "changed": True}
         return self._go_on(remembered, may_order=may_order)
@@ -138,7 +149,7 @@ class Run:
         if state.get("limited_by") == self.access.directory:
             limits = Memory(limited_until=state.get("limited_until"), limited_why=state.get("limited_why"))
             limits.check_limit(now=memories.utc_now())
-        issue = Issue(self.params, self.access, self.wish, self.lineage, check=self.check, warn=self.warn)
+        issue = Issue(self.params, self.access, self.wish, self.lineage, self.fleet, check=self.check, warn=self.warn)
         return issue.run(remembered, may_order=may_order)
 
     def _returns(self, decision: Decision, done: dict[str, t.Any], *, before: Bundle | None) -> dict[str, t.Any]:
@@ -160,6 +171,7 @@ class Run:
         values["records_to_remove"] = leftovers.remaining(self.lineage)
         values["version"] = bundle.version if bundle else None
         values["paths"] = self.lineage.paths()
+        values.update(self._fleet_returns(bundle))
         values["renew_at"] = None
         if bundle is not None:
             values["renew_at"] = chains.iso(renew_at(bundle.facts.not_before, bundle.facts.not_after))
@@ -167,6 +179,17 @@ class Run:
         if values["changed"] and values["diff"]["before"] == values["diff"]["after"]:
             values["diff"]["after"]["order"] = values["order_uri"] or f"a new one for {', '.join(self.wish.names)}"
         return values
+
+    def _fleet_returns(self, bundle: Bundle | None) -> dict[str, t.Any]:
+        """Say what hosts lack, and which could give a key that is needed here."""
+        if self.fleet is None:
+            return {"key_hosts": [], "hosts_without": [], "unsaved": False}
+        remembered = memories.load_memory(self.lineage.order_path, option="store_path").order
+        return {
+            "key_hosts": self.fleet.key_hosts(bundle, remembered),
+            "hosts_without": self.fleet.hosts_without(bundle),
+            "unsaved": self.fleet.is_unsaved(),
+        }
 
 
 def _summary(bundle: Bundle | None) -> dict[str, t.Any]:

@@ -39,6 +39,7 @@ if t.TYPE_CHECKING:
     from .._dns.records import DnsRecord
     from .._pki.keys import PrivateKey
     from .._store.lineage import Lineage
+    from .fleet import Fleet
 
 MIN_REMAINING = timedelta(minutes=30)
 """A person is not sent to the zone for an order that ends sooner; a new one is placed instead."""
@@ -52,6 +53,7 @@ class Issue:
     access: Access
     wish: Wish
     lineage: Lineage
+    fleet: Fleet | None
     check: bool
     warn: t.Callable[[str], None]
 
@@ -68,11 +70,29 @@ class Issue:
             self._save_account(session)
             resolvers = Resolvers(self.params.get("resolvers") or ())
             records = self._records(session, placed, resolvers)
-            if not self.check:
+            stops = self.params["stop_after"] == "order"
+            if not self.check and not (stops and self._is_key_elsewhere(remembered)):
                 self._key(placed)
-            if self.params["stop_after"] == "order" and placed.order.status == "pending":
+            if stops and (placed.order.status == "pending" or self.fleet is not None):
                 return self._stopped(placed, records, resolvers)
+            self._check_acknowledged(placed)
             return self._finish(session, placed, records, resolvers)
+
+    def _is_key_elsewhere(self, remembered: Remembered | None) -> bool:
+        """Tell whether the key of the pending order lies on hosts, which are asked for it after this step."""
+        return self.fleet is not None and self.fleet.is_key_elsewhere(remembered)
+
+    def _check_acknowledged(self, placed: Placed) -> None:
+        """Refuse to finish an order whose key no host has: it would be lost with this run. Raises UserError."""
+        if self.fleet is None or self.check or placed.order.status in ("processing", "valid"):
+            return
+        if not self.fleet.is_acknowledged():
+            raise UserError(
+                "No host keeps the order with its key yet, so it is not finished",
+                name=placed.order.url,
+                remedy="Stage it first (role pomerium, entry point stage), see what that says, and run again: the "
+                "order stays usable.",
+            )
 
     def _session(self, remembered: Remembered | None) -> Session:
         """Open a session as the account of the order, of the lineage, or of the key; create it where that is agreed.
@@ -104,7 +124,7 @@ class Issue:
     def _order(self, session: Session, remembered: Remembered | None, *, may_order: bool) -> Placed | None:
         if remembered is not None:
             placed, why = pick_up(session, remembered, self.wish, renew=False, min_remaining=MIN_REMAINING)
-            keyless = placed and placed.order.status in ("processing", "valid") and not self.lineage.staged_key()
+            keyless = placed and placed.order.status in ("processing", "valid") and not self._has_key(remembered)
             if placed is not None and not keyless:
                 return placed
             self._drop(f"the key of the order {remembered.order_uri} is lost" if keyless else why, may_order=may_order)
@@ -112,6 +132,11 @@ class Issue:
             return None
         leftovers.drop_pending(self.lineage)
         return self._place(session)
+
+    def _has_key(self, remembered: Remembered) -> bool:
+        """Tell whether the pending order's key is here, or may still be fetched from a host."""
+        may_come = self.params["stop_after"] == "order" and self._is_key_elsewhere(remembered)
+        return may_come or self.lineage.staged_key() is not None
 
     def _place(self, session: Session) -> Placed:
         """Place an order, as the account of the key where the CA has forgotten the one that the lineage had (R33)."""
@@ -144,6 +169,8 @@ class Issue:
     def _drop(self, why: str | None, *, may_order: bool) -> None:
         """Say that the pending order is of no use; without leave to order, that is an error where one is due."""
         if self.params["order"] == "never":
+            if self.fleet is not None and not self.check:  # hosts would say for ever that they have its key
+                leftovers.drop_pending(self.lineage)
             raise UserError(
                 f"The pending order cannot be finished: {why}", remedy="Order again (order: due, or playbook order)."
             )
@@ -166,7 +193,12 @@ class Issue:
         staged = self.lineage.staged_key()
         if staged is not None and placed.order.status in ("processing", "valid"):
             return staged
-        return self.lineage.stage_key(self.params["key_type"])
+        key = self.lineage.stage_key(self.params["key_type"])
+        digest, before = keys.public_sha256(key.public_key()), self.lineage.pending_key()
+        if self.fleet is not None and before is not None and staged is None:
+            self.warn(f"The key of the order {placed.order.url} is lost; another one is made for it.")
+        memories.save_key(self.lineage.order_path, digest, option="store_path")
+        return key
 
     def _stopped(self, placed: Placed, records: list[DnsRecord], resolvers: Resolvers) -> dict[str, t.Any]:
         seen = propagation.check(records, verify=self.params["verify_dns"], resolvers=resolvers)
@@ -234,6 +266,7 @@ class Issue:
             "names": list(self.wish.names),
             "not_before": chains.iso(facts.not_before),
             "not_after": chains.iso(facts.not_after),
+            "fingerprint_sha256": facts.fingerprint_sha256,
             "key_type": facts.key_type,
             "profile": self.wish.profile,
             "made_at": chains.iso(memories.utc_now()),

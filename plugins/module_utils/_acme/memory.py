@@ -29,7 +29,8 @@ LOCK_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Remembered:
-    """An order that was placed: where, by whom, for what. `records` are the TXT records that were asked for."""
+    """An order that was placed: where, by whom, for what. `records` are the TXT records that were asked for,
+    `key_sha256` is the digest of its certificate's public key, once that is made (in a store)."""
 
     directory: str
     account_uri: str
@@ -40,6 +41,7 @@ class Remembered:
     expires: str | None
     challenge: str = "dns-01"
     records: tuple[t.Mapping[str, t.Any], ...] = ()
+    key_sha256: str | None = None
 
     @property
     def what(self) -> str:
@@ -85,13 +87,7 @@ def load_memory(path: str, *, option: str) -> Memory:
     except OSError as error:
         raise BadInput(option, path, f"cannot be read ({error.strerror})") from error
     try:
-        document = json.loads(text.decode())
-        order = document.pop("order", None)
-        if order is not None:
-            order["identifiers"] = tuple(order["identifiers"])
-            order["records"] = tuple(order.get("records") or ())
-            order = Remembered(**order)
-        return Memory(order=order, **document)
+        return parse_memory(text)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(
             option,
@@ -99,6 +95,24 @@ def load_memory(path: str, *, option: str) -> Memory:
             "the state file is damaged",
             remedy="Restore it, or remove it: the next run then places a new order.",
         ) from error
+
+
+def parse_memory(text: bytes) -> Memory:
+    """Read the text of a state file. Raises ValueError, TypeError, LookupError or AttributeError where it is none."""
+    document = json.loads(text.decode())
+    order = document.pop("order", None)
+    if order is not None:
+        order["identifiers"] = tuple(order["identifiers"])
+        order["records"] = tuple(order.get("records") or ())
+        order = Remembered(**order)
+    return Memory(order=order, **document)
+
+
+def save_key(path: str, key_sha256: str, *, option: str) -> None:
+    """Add to the order that is remembered which key its certificate is for."""
+    memory = load_memory(path, option=option)
+    if memory.order is not None and memory.order.key_sha256 != key_sha256:
+        save_memory(path, replace(memory, order=replace(memory.order, key_sha256=key_sha256)))
 
 
 def save_memory(path: str, memory: Memory) -> None:

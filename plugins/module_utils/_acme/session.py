@@ -153,17 +153,21 @@ def trust_anchors(access: Access) -> list[t.Any]:
 
     Raises BadInput where they cannot be read, or are none.
     """
-    from cryptography import x509
-
     if not access.ca_path and not access.ca_content:
         return []
-    option, remedy = ("ca_path" if access.ca_path else "ca_content"), "Give the root of the CA in PEM form."
+    return read_roots(access.ca_path, access.ca_content, option="ca_path" if access.ca_path else "ca_content")
+
+
+def read_roots(path: str | None, content: str | None, *, option: str) -> list[t.Any]:
+    """Read root certificates from a file, or from text. Raises BadInput naming the option."""
+    from cryptography import x509
+
+    remedy = "Give the root of the CA in PEM form."
     try:
-        pem = _files.read_bytes(access.ca_path) if access.ca_path else (access.ca_content or "").encode()
-        return x509.load_pem_x509_certificates(pem)
+        return x509.load_pem_x509_certificates(_files.read_bytes(path) if path else (content or "").encode())
     except FileNotFoundError as error:
-        raise BadInput(option, access.ca_path, "no such file", remedy=remedy) from error
+        raise BadInput(option, path, "no such file", remedy=remedy) from error
     except OSError as error:
-        raise BadInput(option, access.ca_path, f"cannot be read ({error.strerror})", remedy=remedy) from error
+        raise BadInput(option, path, f"cannot be read ({error.strerror})", remedy=remedy) from error
     except ValueError as error:
-        raise BadInput(option, access.ca_path, "holds no certificate, or a damaged one", remedy=remedy) from error
+        raise BadInput(option, path, "holds no certificate, or a damaged one", remedy=remedy) from error

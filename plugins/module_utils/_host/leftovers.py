@@ -16,12 +16,14 @@ from .._versions import Versions
 from .backups import SUFFIX
 from .hold import LIFTED
 from .hold import NAME as HOLD
+from .pending import find_litter
 from .record import NAME as RECORD
 
 
 def find_leftovers(home: str, config_path: str) -> list[str]:
-    """Name it: half of a version, and files that were written beside the one that they were to replace."""
-    found = Versions(home).leftovers()
+    """Name it: half of a version, an order that is over, and files that were written beside the one that they were to
+    replace."""
+    found = [*Versions(home).leftovers(), *find_litter(home)]
     for path in (config_path, os.path.join(home, RECORD), os.path.join(home, HOLD)):
         found += _files.find_leftovers(path)
     found += _files.find_leftovers(config_path, suffix=SUFFIX)

@@ -16,7 +16,6 @@ import glob
 import hashlib
 import os
 import re
-import ssl
 import stat
 import typing as t
 
@@ -27,12 +26,13 @@ from .hold import read_hold
 from .home import check_directory, choose_owner
 from .in_use import find_problem, order_by_use, read_history
 from .leftovers import find_leftovers
+from .pem import CERTIFICATE, first_leaf
+from .pending import describe_kept
 from .probe import Served, Target, probe
 from .process import DEFAULT_CONFIG_PATHS, Process, choose_config_path, find_process
 from .record import read_record
 
 _PATH = re.compile(rb"/[^\s\0\"',\[\]{}]+")
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def look(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -61,6 +61,7 @@ def look(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         "leftovers": find_leftovers(home, config_path),
         "hold": hold,
         "versions": describe_versions(home) if params["versions"] or hold else [],
+        "kept": describe_kept(home, params["directory"]) if params["kept"] else None,
         "owner": owner,
         "problem": problem,
         "record": record,
@@ -173,6 +174,7 @@ def describe_installed(home: str, known_sha256: str | None) -> dict[str, t.Any]:
         "files": files,
         "sha256": sha256,
         "der": base64.b64encode(leaf or b"").decode() if is_new else None,
+        "problem": None if version is None else find_problem(versions.path(version)),
     }
 
 
@@ -198,17 +200,6 @@ def describe_versions(home: str) -> list[dict[str, t.Any]]:
     return found
 
 
-def first_leaf(pem: bytes) -> bytes | None:
-    """Give the DER of the first certificate in PEM, or None."""
-    match = _CERTIFICATE.search(pem)
-    if match is None:
-        return None
-    try:
-        return ssl.PEM_cert_to_DER_cert(match.group().decode("ascii") + "\n")
-    except ValueError:
-        return None
-
-
 def read(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Give the configuration's text, and what stands in the files that it names (certificates only, no key).
 
@@ -231,7 +222,7 @@ def read(params: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 def _certificates(path: str) -> str | None:
     """Give the certificates in a file as PEM ('' where it has none), or None where there is no such file."""
     try:
-        found = _CERTIFICATE.findall(_files.read_plain(path, follow=True)[0])
+        found = CERTIFICATE.findall(_files.read_plain(path, follow=True)[0])
         return "\n".join(block.decode("ascii", "replace") for block in found)
     except (FileNotFoundError, NotADirectoryError):
         return None

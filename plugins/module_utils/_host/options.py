@@ -58,6 +58,7 @@ CERTIFICATE: dict[str, t.Any] = {
         reload=_RELOAD,
         keep_versions={"type": "int", "default": 3},
         allow_staging={"type": "bool", "default": False},
+        observed={"type": "path"},
     ),
     "mutually_exclusive": [
         ("fullchain_src", "fullchain_content"),
@@ -66,25 +67,44 @@ CERTIFICATE: dict[str, t.Any] = {
     ],
 }
 
-INFO: dict[str, t.Any] = {"argument_spec": _host_options()}
+INFO: dict[str, t.Any] = {
+    "argument_spec": _host_options(
+        owner={"type": "str"},
+        group={"type": "str"},
+        fleet={"type": "bool", "default": False},
+        identifiers={"type": "list", "elements": "str", "default": []},
+    )
+}
+
+STAGE: dict[str, t.Any] = {
+    "argument_spec": _host_options(
+        step={"type": "str", "choices": ["stage", "fetch"], "required": True},
+        store_path={"type": "path", "required": True},
+        owner={"type": "str"},
+        group={"type": "str"},
+    )
+}
 
 BUNDLE: dict[str, t.Any] = {
     "argument_spec": _host_options(
-        step={"type": "str", "choices": ["look", "read", "apply"], "required": True},
+        step={"type": "str", "choices": ["look", "read", "apply", "stage", "fetch"], "required": True},
         owner={"type": "str"},
         group={"type": "str"},
         leaf_sha256={"type": "str"},
         proxy_protocol={"type": "bool"},
         paths={"type": "list", "elements": "str"},
         versions={"type": "bool", "default": False},
+        kept={"type": "bool", "default": False},
+        state={"type": "str"},
+        order_uri={"type": "str"},
         version={"type": "str"},
         files={
             "type": "list",
             "elements": "dict",
             "options": {
                 "name": {"type": "str", "required": True},
-                "content": {"type": "str", "required": True, "no_log": True},
-                "mode": {"type": "str", "required": True},
+                "content": {"type": "str", "no_log": True},
+                "mode": {"type": "str", "default": "0600"},
             },
         },
         config_sha256={"type": "str"},

@@ -30,6 +30,7 @@ from .home import check_directory, choose_owner, make_home
 from .in_use import find_problem, order_by_use, read_history
 from .leftovers import find_leftovers
 from .look import choose_target, report
+from .pending import drop_pending, is_over
 from .probe import Served, Target
 from .process import find_process
 from .prove import Proof, Prover
@@ -154,8 +155,7 @@ class _Transaction:
     def _write_version(self) -> str:
         """Write the files where nothing reads them yet, and let OpenSSL say that the key fits the certificate."""
         files = {
-            file["name"]: Content(base64.b64decode(file["content"]), int(file["mode"], 8))
-            for file in self._params["files"] or ()
+            file["name"]: Content(self._content(file), int(file["mode"], 8)) for file in self._params["files"] or ()
         }
         known = set(self._versions.names())
         version: str = self._versions.add(self._params["version"], files) if files else self._params["version"]
@@ -165,6 +165,15 @@ class _Transaction:
             self._discard(version, known)
             raise UserError("This host's OpenSSL refuses the pair", name=directory, answer=problem)
         return version
+
+    def _content(self, file: t.Mapping[str, t.Any]) -> bytes:
+        """Give what a file is to hold; without content it is as in the version in use (a key that need not travel)."""
+        if file["content"] is not None:
+            return base64.b64decode(file["content"])
+        try:
+            return _files.read_plain(os.path.join(self._versions.link, file["name"]))[0]
+        except OSError as error:
+            raise UserError("A file is not on the host any more", name=file["name"], answer=_said(error)) from error
 
     def _prove(self, before: Served) -> Proof:
         if self._target is None:
@@ -225,6 +234,8 @@ class _Transaction:
                 self._versions.prune(self._params["keep_versions"], order)
                 self._config.prune()
             write_record(self._home, {**self._new_record(), "history": [name for name in order if name in known]})
+            if is_over(self._home):
+                drop_pending(self._home)
             self.hold.finish()
         except OSError as error:
             self.warnings.append(f"Installed and served, but not tidied up: {_said(error) or self._home}.")

@@ -10,6 +10,8 @@
     STORE/lineages/<name>/state.json
 
 Everything is written whole or not at all, fsynced, and 0600 at every instant. Whoever changes something holds `lock`.
+With the fleet as the store this tree is made anew for each run of what the hosts keep (`adopt`); their keys stay on
+them, and `put_key` adds the one that is needed.
 Private to this collection.
 """
 
@@ -21,6 +23,7 @@ import os
 import re
 import typing as t
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 from .. import _files
 from .._errors import BadInput, UserError
@@ -38,12 +41,16 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
 
 @dataclass(frozen=True)
 class Bundle:
-    """A version that was read and found whole: the key matches the leaf. `meta` is what was noted when it was made."""
+    """A version that was read and found whole: the key matches the leaf. `meta` is what was noted when it was made.
+
+    `has_key` is false where the key lies on hosts only.
+    """
 
     version: str
     path: str
     chain: chains.Chain
     meta: t.Mapping[str, t.Any]
+    has_key: bool = True
 
     @property
     def facts(self) -> chains.Facts:
@@ -52,13 +59,17 @@ class Bundle:
 
 
 class Lineage:
-    """One lineage below a store. Raises BadInput for a name that is no safe directory name."""
+    """One lineage below a store. Raises BadInput for a name that is no safe directory name.
 
-    def __init__(self, store_path: str, name: str) -> None:
+    With `is_fleet`, what hosts keep is its store too: a certificate counts also without its key.
+    """
+
+    def __init__(self, store_path: str, name: str, *, is_fleet: bool = False) -> None:
         if not _NAME.match(name):
             raise BadInput("name", name, "not a lineage name", remedy="Use a-z, 0-9, '.', '_' and '-'.")
         self.path = os.path.join(os.path.abspath(store_path), "lineages", name)
         self.store_path = store_path
+        self.is_fleet = is_fleet
         self.versions = Versions(self.path)
         self.order_path = os.path.join(self.path, "pending", "order.json")
         self.key_path = os.path.join(self.path, "pending", "privkey.pem")
@@ -101,15 +112,20 @@ class Lineage:
         path = self.versions.path(version)
         try:
             chain = chains.parse_chain(_files.read_bytes(os.path.join(path, "fullchain.pem")))
-            key = keys.load(_files.read_bytes(os.path.join(path, "privkey.pem")))
-            chains.check_key(chain, keys.public_sha256(key.public_key()))
+            has_key = os.path.exists(os.path.join(path, "privkey.pem")) or not self.is_fleet
+            if has_key:
+                key = keys.load(_files.read_bytes(os.path.join(path, "privkey.pem")))
+                chains.check_key(chain, keys.public_sha256(key.public_key()))
             meta = json.loads(_files.read_bytes(os.path.join(path, "meta.json")).decode())
         except (OSError, ValueError, UserError):
             return None
-        return Bundle(version, path, chain, meta) if isinstance(meta, dict) else None
+        return Bundle(version, path, chain, meta, has_key) if isinstance(meta, dict) else None
 
     def paths(self) -> dict[str, str | None]:
-        """Name the files of the version in use, through `current`; None where there is none."""
+        """Name the files of the version in use, through `current`; None where there is none.
+
+        In a fleet the key's need not be there: `put_key` makes it.
+        """
         names = {"privkey": "privkey", "cert": "cert", "chain": "chain", "fullchain": "fullchain", "ca": "ca"}
         there = self.versions.current() is not None
         return {key: os.path.join(self.versions.link, f"{name}.pem") if there else None for key, name in names.items()}
@@ -159,9 +175,45 @@ class Lineage:
         before = self.state()
         state = {key: value for key, value in {**before, **values}.items() if value is not None}
         if state != before:
-            with self._writing():
-                _files.make_directory(self.path)
-                _files.write_file(self.state_path, (json.dumps(state, indent=2) + "\n").encode())
+            state["saved_at"] = chains.iso(datetime.now(timezone.utc))
+            self.save_state(state)
+
+    def save_state(self, state: t.Mapping[str, t.Any]) -> None:
+        """Write what was learned, in place of what was."""
+        with self._writing():
+            _files.make_directory(self.path)
+            _files.write_file(self.state_path, (json.dumps(state, indent=2) + "\n").encode())
+
+    def adopt(self, chain: chains.Chain, meta: bytes, signature: bytes | None) -> None:
+        """Make a certificate that hosts have the current version; its key stays with them."""
+        contents = _certificate_files(chain, meta, signature)
+        with self._writing():
+            version = self.versions.add(chains.version_id(chain.leaf), contents)
+            self.versions.switch(version)
+
+    def put_key(self, pem: bytes) -> bool:
+        """Put a key of a host at its place, that of the version in use or of the pending order; tell whether it is
+        one of the two that is missing."""
+        try:
+            digest = keys.public_sha256(keys.load(pem).public_key())
+        except UserError:
+            return False
+        bundle, pending = self.current(), self.pending_key()
+        paths = [self.key_path] if pending and pending[1] == digest and not self.staged_key() else []
+        if bundle is not None and not bundle.has_key and bundle.facts.public_sha256 == digest:
+            paths.append(os.path.join(bundle.path, "privkey.pem"))
+        for path in paths:
+            _files.make_directory(os.path.dirname(path))
+            _files.write_file(path, pem)
+        return bool(paths)
+
+    def pending_key(self) -> tuple[str, str] | None:
+        """Give the URI of the pending order and the digest of its key's public half; None where it has no key yet."""
+        try:
+            order = json.loads(_files.read_bytes(self.order_path))["order"]
+            return (str(order["order_uri"]), str(order["key_sha256"])) if order["key_sha256"] else None
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
 
     def commit(
         self, chain: chains.Chain, key: keys.PrivateKey, meta: t.Mapping[str, t.Any], account_key: keys.PrivateKey
@@ -171,20 +223,24 @@ class Lineage:
         `meta.sig` is the account key's signature over `meta.json`: a host cannot forge a bundle for the others.
         """
         noted = (json.dumps(meta, indent=2, sort_keys=True) + "\n").encode()
-        contents = {
-            "privkey.pem": keys.to_pem(key),
-            "cert.pem": chain.pem(issuers=False),
-            "chain.pem": chain.pem(leaf=False),
-            "fullchain.pem": chain.pem(),
-            "ca.pem": chain.pem(leaf=False),
-            "meta.json": noted,
-            "meta.sig": keys.sign(account_key, noted),
-        }
+        contents = _certificate_files(chain, noted, keys.sign(account_key, noted))
+        contents["privkey.pem"] = Content(keys.to_pem(key))
         with self._writing():
-            version = self.versions.add(
-                chains.version_id(chain.leaf), {name: Content(data) for name, data in contents.items()}
-            )
+            version = self.versions.add(chains.version_id(chain.leaf), contents)
             self.versions.switch(version)
             self.drop_pending()
             self.versions.prune(KEEP_VERSIONS)
         return version
+
+
+def _certificate_files(chain: chains.Chain, meta: bytes, signature: bytes | None) -> dict[str, Content]:
+    """Give the files of a version, but for its key."""
+    contents = {
+        "cert.pem": chain.pem(issuers=False),
+        "chain.pem": chain.pem(leaf=False),
+        "fullchain.pem": chain.pem(),
+        "ca.pem": chain.pem(leaf=False),
+        "meta.json": meta,
+        **({} if signature is None else {"meta.sig": signature}),
+    }
+    return {name: Content(data) for name, data in contents.items()}

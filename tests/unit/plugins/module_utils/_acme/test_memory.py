@@ -45,7 +45,7 @@ def test_what_is_remembered_is_json_without_a_secret(tmp_path: Path) -> None:
     assert set(document) == {"order", "limited_until", "limited_why"}
     assert set(document["order"]) == {
         "directory", "account_uri", "order_uri", "identifiers", "profile", "created", "expires", "challenge",
-        "records",
+        "records", "key_sha256",
     }  # fmt: skip
 
 

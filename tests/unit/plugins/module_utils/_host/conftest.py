@@ -152,6 +152,7 @@ class Host:
             "reload": "auto",
             "keep_versions": 3,
             "versions": False,
+            "kept": False,
             "hold": None,
             "lift": False,
             **changes,

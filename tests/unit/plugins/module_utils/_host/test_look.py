@@ -28,7 +28,7 @@ def test_a_host_without_anything_of_ours_is_described(host: t.Any) -> None:
     before = host.snapshot()
     seen = look(host.params())
     assert seen["config"]["sha256"] == hashlib.sha256(host.config_path.read_bytes()).hexdigest()
-    assert seen["installed"] == {"version": None, "files": {}, "sha256": None, "der": None}
+    assert seen["installed"] == {"version": None, "files": {}, "sha256": None, "der": None, "problem": None}
     assert (seen["record"], seen["problem"]) == (None, None)
     assert seen["served"]["state"] == "not_listening"
     assert host.snapshot() == before
