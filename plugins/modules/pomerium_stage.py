@@ -27,8 +27,7 @@ attributes:
 options:
   step:
     description:
-      - V(stage) makes the host keep what is pending in O(store_path), and nothing else that is pending. Where no order
-        is, a host that lacks the certificate in use keeps it with its key, for a later run to install it.
+      - V(stage) makes the host keep what is pending in O(store_path), and nothing else that is pending.
       - V(fetch) gets the keys that O(store_path) lacks. It asks the host nothing once none is lacking.
     type: str
     choices: [stage, fetch]
@@ -38,6 +37,12 @@ options:
       - Directory on the controller, as in M(zerotrust.pomerium.acme_certificate#module).
     type: path
     required: true
+  certificate:
+    description:
+      - Whether a host that lacks the certificate in use is to keep it with its key, where no order is pending, for a
+        later run to install it.
+    type: bool
+    default: false
   owner:
     description:
       - Owner of what is installed, as with M(zerotrust.pomerium.pomerium_certificate).

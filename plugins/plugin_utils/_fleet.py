@@ -85,51 +85,57 @@ def stage(options: t.Mapping[str, t.Any], host: Host, *, check: bool) -> dict[st
     """Have the host keep what is pending and what was learned; not asked where it does so already, as it was seen."""
     lineage = Lineage(options["store_path"], options["name"], is_fleet=True)
     look = looks.read_look(run_store(), options["name"], host.name)
-    files = _files_for(lineage, look)
-    wanted: dict[str, t.Any] = {"state": _read(lineage.state_path)}
-    if files is not None:
-        wanted.update(order=files.get(ORDER), has_key=KEY in files, chain=files.get(CHAIN))
-    shown = {key: _base64(value) if isinstance(value, bytes) else value for key, value in wanted.items()}
-    if _is_kept(look, shown):
+    seen = look["answer"] if look is not None else None
+    files = _files_for(lineage, seen, with_certificate=options["certificate"])
+    if _is_kept(lineage, seen, files):
         return {"changed": False}
     if not check:
+        state = _read(lineage.state_path)
         host.stage(
             files=None if files is None else [{"name": name, "content": _base64(data)} for name, data in files.items()],
-            state=shown["state"],
+            state=None if state is None else _base64(state),
         )
-        looks.change_look(run_store(), options["name"], host.name, lambda look: _note(look, shown))
+        looks.change_look(run_store(), options["name"], host.name, lambda look: _note(look, files, state))
     return {"changed": True}
 
 
-def _is_kept(look: looks.LookFile | None, wanted: t.Mapping[str, t.Any]) -> bool:
-    """Tell whether the look of this run says that the host keeps all that."""
-    if look is None or look["answer"] is None:
-        return False
-    kept = dict(look["answer"]["kept"])
-    kept["chain"] = next((bundle["chain"] for bundle in kept["bundles"] if not bundle["is_current"]), None)
-    return all(kept.get(key) == value for key, value in wanted.items() if key != "state" or value is not None)
-
-
-def _note(look: looks.LookFile, staged: t.Mapping[str, t.Any]) -> None:
-    """Note in a look what was sent to the host since."""
-    if look["answer"] is not None:
-        look["answer"]["kept"].update({key: staged[key] for key in ("order", "has_key") if key in staged})
-        if staged["state"] is not None:
-            look["answer"]["kept"]["state"] = staged["state"]
-
-
-def _files_for(lineage: Lineage, look: looks.LookFile | None) -> dict[str, bytes] | None:
-    """Give what a host shall have pending: the order with its key; where none is, the certificate in use with its key,
-    until an install brings it; nothing where the host has that. None leaves all as it is: the key lies on hosts."""
-    order, key = _read(lineage.order_path), _read(lineage.key_path)
+def _files_for(lineage: Lineage, seen: t.Any, *, with_certificate: bool) -> dict[str, bytes] | None:
+    """Give what a host shall have pending: the order with its key; where none is, nothing, or for a host that lacks
+    the certificate in use that with its key, if no install is to bring it. None leaves on the host what it has: a key
+    that is not here, or one that an install needs no more."""
+    order, key, bundle = _read(lineage.order_path), _read(lineage.key_path), lineage.current()
     if order is not None:
         return None if key is None else {ORDER: order, KEY: key}
-    bundle = lineage.current()
-    installed = look["answer"]["installed"]["sha256"] if look is not None and look["answer"] is not None else None
-    if bundle is None or not bundle.has_key or installed == bundle.facts.fingerprint_sha256:
+    if bundle is None or (seen is not None and seen["installed"]["sha256"] == bundle.facts.fingerprint_sha256):
         return {}
-    found = {name: _read(os.path.join(bundle.path, name)) for name in (CHAIN, KEY, *META)}
+    if not (with_certificate and bundle.has_key):
+        return None
+    found = {name: _read(os.path.join(bundle.path, name)) for name in (KEY, CHAIN, *META)}
     return {name: data for name, data in found.items() if data is not None}
+
+
+def _is_kept(lineage: Lineage, seen: t.Any, files: t.Mapping[str, bytes] | None) -> bool:
+    """Tell whether the look of this run says that the host keeps all that."""
+    if seen is None or not lineage.is_state(_bytes(seen["kept"]["state"])):
+        return False
+    return files is None or _pending_of(seen) == (files.get(ORDER), KEY in files, files.get(CHAIN))
+
+
+def _pending_of(seen: t.Any) -> tuple[bytes | None, bool, bytes | None]:
+    """Give what a host has pending: the order, whether there is a key, a certificate that is not installed yet."""
+    kept = seen["kept"]
+    chains = [bundle["chain"] for bundle in kept["bundles"] if not bundle["is_current"]]
+    return _bytes(kept["order"]), bool(kept["has_key"]), _bytes(chains[0]) if chains else None
+
+
+def _note(look: looks.LookFile, files: t.Mapping[str, bytes] | None, state: bytes | None) -> None:
+    """Note in a look what was sent to the host since."""
+    if look["answer"] is None:
+        return
+    kept = look["answer"]["kept"]
+    kept["state"] = kept["state"] if state is None else _base64(state)
+    if files is not None:
+        kept["order"], kept["has_key"] = (_base64(files[ORDER]) if ORDER in files else None), KEY in files
 
 
 def fetch(options: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
@@ -159,3 +165,7 @@ def _read(path: str) -> bytes | None:
 
 def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text)

@@ -99,6 +99,7 @@ class Standin:
         self._config_path, self._environment = config_path, environment
         self._version = version_of(environment)
         self._signals = {signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if self._version >= (0, 29) else [])}
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests by nohup has it ignored
         self._watcher = Watcher()
         self._options = Options(config_path, environment)
         self._listener = Listener()

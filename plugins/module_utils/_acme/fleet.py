@@ -24,7 +24,7 @@ from .._pki import keys, trust
 from .._store import looks
 from . import memory as memories
 from .account_key import key_source
-from .kept import Kept, KeptBundle, is_same_state, parse_look, saved_at, usable_order, usable_state
+from .kept import Kept, KeptBundle, parse_look, saved_at, usable_order, usable_state
 from .memory import Memory, Remembered
 from .options import Access
 from .order import Wish
@@ -157,10 +157,13 @@ class Fleet:
         return [kept.host for kept in self._answered if not kept.is_held and not self._has(kept, bundle, True)]
 
     def key_hosts(self, bundle: Bundle | None, remembered: Remembered | None) -> list[str]:
-        """Name hosts that could give the keys that are needed here and lie on hosts only."""
+        """Name hosts that could give the keys that are needed here and lie on hosts only.
+
+        Later batches of the play may need one, and cannot ask the hosts of this one.
+        """
         found: list[str] = []
-        is_lasting = self._looks_path != self._params["store_path"]
-        if bundle is not None and not bundle.has_key and (is_lasting or self.hosts_without(bundle)):
+        is_needed = self._looks_path != self._params["store_path"] or self._is_batch or self.hosts_without(bundle)
+        if bundle is not None and not bundle.has_key and is_needed:
             found += [kept.host for kept in self._answered if self._has(kept, bundle, False)][:MOST_KEY_HOSTS]
         if self.is_key_elsewhere(remembered):
             found += [kept.host for kept in self._answered if self._has_key_of(kept, remembered)][:MOST_KEY_HOSTS]
@@ -195,13 +198,13 @@ class Fleet:
 
     def is_unsaved(self) -> bool:
         """Tell whether a host that can be written to lacks something of what is pending here, or was learned."""
-        order, state, bundle = _read(self._lineage.order_path), self._lineage.state(), self._lineage.current()
+        order, bundle = _read(self._lineage.order_path), self._lineage.current()
         for kept in self._answered:
             if order is not None:
                 lacks = kept.order != order or not kept.has_key
             else:
                 lacks = kept.order is not None and self._is_forgotten(kept.remembered, bundle)
-            if kept.is_writable and (lacks or (state and not is_same_state(kept.state, state))):
+            if kept.is_writable and (lacks or not self._lineage.is_state(kept.state)):
                 return True
         return False
 
@@ -239,7 +242,7 @@ class Fleet:
     def _reasons_to_doubt(self) -> list[str]:
         limits = sorted({kept.limit for kept in self._kept if kept.limit})
         why = [f"it is limited to {', '.join(limits)}"] if limits else []
-        if any(kept.batch < kept.play_hosts for kept in self._kept):
+        if self._is_batch:
             why.append("this is a batch of the play (serial), not the whole of it")
         if len({kept.identifiers for kept in self._kept}) > 1:
             why.append(f"the hosts' variables disagree on certificate_identifiers ({self._disagreement()})")
@@ -247,6 +250,10 @@ class Fleet:
         if others:
             why.append(f"the hosts' variables disagree on pomerium_name ({others})")
         return why
+
+    @property
+    def _is_batch(self) -> bool:
+        return any(kept.batch < kept.play_hosts for kept in self._kept)
 
     def _disagreement(self) -> str:
         by_names: dict[tuple[str, ...], list[str]] = {}

@@ -150,15 +150,6 @@ def saved_at(state: t.Mapping[str, t.Any]) -> str:
     return iso(moment) if moment else ""
 
 
-def is_same_state(text: bytes | None, state: t.Mapping[str, t.Any]) -> bool:
-    """Tell whether a host keeps just what was learned, whenever that was."""
-    try:
-        theirs = json.loads(text or b"")
-        return {**theirs, "saved_at": None} == {**state, "saved_at": None}
-    except (ValueError, TypeError):
-        return False
-
-
 def _has_origin(url: t.Any, directory: str) -> bool:
     """Tell whether a URL is of the directory's scheme, host and port."""
     ours, theirs = urlsplit(directory), urlsplit(str(url))

@@ -80,6 +80,7 @@ STAGE: dict[str, t.Any] = {
     "argument_spec": _host_options(
         step={"type": "str", "choices": ["stage", "fetch"], "required": True},
         store_path={"type": "path", "required": True},
+        certificate={"type": "bool", "default": False},
         owner={"type": "str"},
         group={"type": "str"},
     )

@@ -44,9 +44,9 @@ SPARE = 4 * 1024 * 1024
 """Octets that must be free on the disk before a host counts as one that can keep an order and its key."""
 
 
-def pending_path(home: str, name: str = "") -> str:
+def pending_path(home: str, *name: str) -> str:
     """Name the directory of what is pending, or a file in it."""
-    return os.path.join(home, "pending", name)
+    return os.path.join(home, "pending", *name)
 
 
 def describe_kept(home: str, directory: str) -> dict[str, t.Any]:

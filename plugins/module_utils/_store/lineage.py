@@ -170,6 +170,14 @@ class Lineage:
             return {}
         return state if isinstance(state, dict) else {}
 
+    def is_state(self, text: bytes | None) -> bool:
+        """Tell whether a text says just what was learned, whenever that was; so does any where nothing was."""
+        ours = self.state()
+        try:
+            return not ours or {**json.loads(text or b""), "saved_at": None} == {**ours, "saved_at": None}
+        except (ValueError, TypeError):
+            return False
+
     def learn(self, **values: t.Any) -> None:
         """Add to what was learned; None forgets."""
         before = self.state()

@@ -153,6 +153,8 @@ class Host:
             "keep_versions": 3,
             "versions": False,
             "kept": False,
+            "state": None,
+            "order_uri": None,
             "hold": None,
             "lift": False,
             **changes,
