@@ -12,6 +12,7 @@ collection.
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import typing as t
@@ -24,7 +25,7 @@ from ..module_utils._errors import UserError
 from ..module_utils._host.pending import CHAIN, KEY, ORDER
 from ..module_utils._pki.chain import iso
 from ..module_utils._store import looks
-from ..module_utils._store.lineage import Lineage
+from ..module_utils._store.lineage import Bundle, Lineage
 from ._bundle import describe_der
 from ._remote import Host, Look, understood_look
 
@@ -102,16 +103,27 @@ def stage(options: t.Mapping[str, t.Any], host: Host, *, check: bool) -> dict[st
 def _files_for(lineage: Lineage, seen: t.Any, *, with_certificate: bool) -> dict[str, bytes] | None:
     """Give what a host shall have pending: the order with its key; where none is, nothing, or for a host that lacks
     the certificate in use that with its key, if no install is to bring it. None leaves on the host what it has: a key
-    that is not here, or one that an install needs no more."""
+    that is not here, or that of this certificate until it is installed."""
     order, key, bundle = _read(lineage.order_path), _read(lineage.key_path), lineage.current()
     if order is not None:
         return None if key is None else {ORDER: order, KEY: key}
     if bundle is None or (seen is not None and seen["installed"]["sha256"] == bundle.facts.fingerprint_sha256):
         return {}
     if not (with_certificate and bundle.has_key):
-        return None
+        return None if seen is None or _is_pending(bundle, seen) else {}
     found = {name: _read(os.path.join(bundle.path, name)) for name in (KEY, CHAIN, *META)}
     return {name: data for name, data in found.items() if data is not None}
+
+
+def _is_pending(bundle: Bundle, seen: t.Any) -> bool:
+    """Tell whether a host has this certificate's key pending, with the order that it came from or with itself."""
+    order, _has_key, chain = _pending_of(seen)
+    if chain is not None:
+        return chain.startswith(bundle.chain.pem(issuers=False).strip())
+    try:
+        return bool(json.loads(order or b"")["order"]["key_sha256"] == bundle.facts.public_sha256)
+    except (ValueError, LookupError, TypeError):
+        return False
 
 
 def _is_kept(lineage: Lineage, seen: t.Any, files: t.Mapping[str, bytes] | None) -> bool:

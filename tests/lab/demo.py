@@ -146,7 +146,7 @@ def main() -> int:
     say((__doc__ or "").splitlines()[0])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the lab is taken down in order
     try:
-        with Lab() as lab:
+        with Lab(store="fleet") as lab:
             pomerium = "Pomerium" if lab.hosts[0].is_real else "a stand-in of Pomerium"
             say(
                 f"\nStarted: Pebble (strict, refuses 20 % of all nonces), DNS for example.com, {pomerium} on two hosts."

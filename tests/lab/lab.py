@@ -62,13 +62,15 @@ class Lab:
         host_config: t.Literal["configured", "packaged"] = "configured",
         faults: bool | t.Sequence[str] = False,
         ca: t.Literal["pebble", "step-ca"] = "pebble",
+        store: t.Literal["controller", "fleet"] = "controller",
         pebble: t.Mapping[str, t.Any] | None = None,
         variables: t.Mapping[str, t.Any] | None = None,
     ) -> None:
         """Prepare it in `directory`, else in a temporary one that is removed at the end.
 
         `pebble` are keyword arguments of Pebble, where `ca` is that. `faults` puts a FaultProxy before Pebble, at
-        `proxy`, with these rules where they are text. `variables` are added to what vars.yml gives to the roles.
+        `proxy`, with these rules where they are text. `store` says where certificates are kept, below `store_path` or
+        on the hosts, as by default for users. `variables` are added to what vars.yml gives to the roles.
         """
         self._is_temporary = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="zerotrust-pomerium-lab-")).resolve()
@@ -79,7 +81,7 @@ class Lab:
         self.account_key_path.parent.mkdir(exist_ok=True)
         self._host_names, self._host_config = hosts, host_config
         self._faults, self._pebble_arguments = faults, dict(pebble or {})
-        self._ca_name, self._variables = ca, dict(variables or {})
+        self._ca_name, self._is_fleet, self._variables = ca, store == "fleet", dict(variables or {})
         self._stack = contextlib.ExitStack()
         self.proxy: FaultProxy | None = None
         self.hosts: list[PomeriumHost] = []
@@ -142,7 +144,7 @@ class Lab:
             "certificate_ca_path": str(self.ca.ca_path),
             "certificate_account_key_path": str(self.account_key_path),
             "certificate_terms_agreed": True,
-            "certificate_store_path": str(self.store_path),
+            **({} if self._is_fleet else {"certificate_store_path": str(self.store_path)}),
             "certificate_resolvers": [self.dns.resolver],
             "certificate_verify_dns": "recursive",
             "pomerium_become": False,
@@ -254,6 +256,7 @@ def main() -> None:
         hosts=[f"pom{number}" for number in range(1, options.hosts + 1)],
         host_config="packaged" if options.packaged else "configured",
         ca=options.ca,
+        store="fleet",
         faults=options.fault,
         pebble={"nonce_reject": options.nonce_reject},
     ) as lab:

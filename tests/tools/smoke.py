@@ -23,9 +23,11 @@ from venvs import CACHE, can_make_venv, make_venv
 
 OLDEST, NEWEST = ("2.16", "3.10"), ("2.21", "3.13")
 """ansible-core, and the Python that goes with it: of the oldest the oldest, of the newest a new one."""
+FLEET = "tests/integration/test_fleet_store.py"
 ROLLING = "tests/integration/test_playbooks_rolling.py"
 WHAT = (
     "tests/integration/test_documented.py",
+    f"{FLEET}::test_order_finish_and_idle_from_controllers_that_know_nothing",
     f"{ROLLING}::test_a_host_that_rolls_back_ends_the_roll_and_those_not_reached_are_named",
     f"{ROLLING}::test_a_host_that_is_down_ends_no_batch_turns_the_run_red_and_gets_it_the_next_time_without_an_order",
 )

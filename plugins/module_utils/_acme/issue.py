@@ -71,7 +71,7 @@ class Issue:
             resolvers = Resolvers(self.params.get("resolvers") or ())
             records = self._records(session, placed, resolvers)
             stops = self.params["stop_after"] == "order"
-            if not self.check and not (stops and self._is_key_elsewhere(remembered)):
+            if not self.check and not (stops and placed.reused and self._is_key_elsewhere(remembered)):
                 self._key(placed)
             if stops and (placed.order.status == "pending" or self.fleet is not None):
                 return self._stopped(placed, records, resolvers)
