@@ -34,7 +34,7 @@ options:
     required: true
   store_path:
     description:
-      - Directory on the controller, as in M(zerotrust.pomerium.acme_certificate#module).
+      - Directory on the controller, as in M(zerotrust.pomerium.acme_certificate).
     type: path
     required: true
   certificate:
