@@ -26,6 +26,7 @@ if t.TYPE_CHECKING:
 
 TICKS = os.sysconf("SC_CLK_TCK")
 ON_CONTROLLER = ("acme_certificate",)
+Seen = t.TypeVar("Seen")
 MODULE = re.compile(r"Using module file \S*/(\w+)\.py")
 
 
@@ -41,12 +42,13 @@ class Cost:
 
 @dataclass(frozen=True)
 class Count:
-    """What was counted in a run that was not timed: how often each module was executed on hosts, how many commands went
-    over SSH, and the largest memory (PSS of all its processes) in bytes."""
+    """What was counted in a run of its own: how often each module was executed on hosts, how many commands went over
+    SSH, the largest memory (PSS of all its processes) in bytes; and what it cost, with being counted."""
 
     modules: Counter[str]
     commands: int
     memory: int
+    cost: Cost
 
 
 class Runner:
@@ -58,29 +60,30 @@ class Runner:
 
     def run(self, playbook: str, *arguments: str) -> Cost:
         """Run it and measure; raises RuntimeError with its output where it fails."""
-        before = self._start()
-        started = time.monotonic()
-        process, log = self._begin(playbook, *arguments)
-        _pid, status, used = os.wait4(process.pid, 0)
-        wall = time.monotonic() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        self._check(process, log)
-        masters = sum(_cpu(pid) for machine in self._machines for pid in machine.connections())
-        return Cost(wall, used.ru_utime + used.ru_stime + masters, self._traffic() - before)
+        return self._measure(lambda _process: None, playbook, *arguments)[0]
 
     def count(self, playbook: str, *arguments: str) -> Count:
         """Run it once more to count, at a verbosity that tells of each execution."""
-        self._start()
-        process, log = self._begin(playbook, *arguments, "-vvv")
-        memory = _largest_memory(process)
-        output = self._check(process, log)
+        cost, memory, output = self._measure(_largest_memory, playbook, *arguments, "-vvv")
         modules = Counter(name for name in MODULE.findall(output) if name not in ON_CONTROLLER)
-        return Count(modules, output.count("> SSH: EXEC "), memory)
+        return Count(modules, output.count("> SSH: EXEC "), memory, cost)
 
-    def _start(self) -> int:
+    def _measure(
+        self, watch: t.Callable[[subprocess.Popen[bytes]], Seen], playbook: str, *arguments: str
+    ) -> tuple[Cost, Seen, str]:
+        """Run it, watched from its start to its end; what it cost, what was seen, and what it printed."""
         for machine in self._machines:
             machine.hang_up()
-        return self._traffic()
+        before = self._traffic()
+        started = time.monotonic()
+        process, log = self._begin(playbook, *arguments)
+        seen = watch(process)
+        _pid, status, used = os.wait4(process.pid, 0)
+        wall = time.monotonic() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output = self._check(process, log)
+        masters = sum(_cpu(pid) for machine in self._machines for pid in machine.connections())
+        return Cost(wall, used.ru_utime + used.ru_stime + masters, self._traffic() - before), seen, output
 
     def _begin(self, playbook: str, *arguments: str) -> tuple[subprocess.Popen[bytes], Path]:
         log = self._ansible.home / "benchmark.log"
@@ -113,9 +116,9 @@ def _cpu(pid: int) -> float:
 
 
 def _largest_memory(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the end and give the largest sum of PSS that was seen, looking four times a second."""
+    """Look four times a second until the end, and give the largest sum of PSS that was seen."""
     largest = 0
-    while process.poll() is None:
+    while not os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         largest = max(largest, sum(_memory(pid) for pid in [process.pid, *descendants(process.pid)]))
         time.sleep(0.25)
     return largest

@@ -12,6 +12,7 @@ from pathlib import Path
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import made
 from ansible_collections.zerotrust.pomerium.tests.integration.modules_in_process import Module
+from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import serve
 from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import IDENTIFIERS, Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.pebble import Pebble
@@ -82,5 +83,5 @@ def have_certificate(lab: Lab, **options: t.Any) -> None:
 def have_served(lab: Lab, **options: t.Any) -> None:
     """Have the lab's hosts serve another certificate: what a test begins with that is about something later."""
     have_certificate(lab, **options)
-    installed = lab.playbook("zerotrust.pomerium.install")
-    assert installed.rc == 0, installed.output
+    for host in lab.hosts:
+        serve(host, lab.store_path / "lineages/pomerium/current", authority="always")

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the ACME modules as tasks of a playbook on localhost, with what the lab makes necessary filled in.
+"""Run the ACME modules with what the lab makes necessary filled in: warm, or in plays on localhost as users do.
 
-The result comes back as the playbook registers it, also that of a task that failed. Several tasks may share one run.
+The result is what a playbook registers, also that of a task that failed. Several tasks may share one play.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from ansible_collections.zerotrust.pomerium.tests.integration.modules_in_process import Module
+from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import WarmModules
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import IDENTIFIERS, Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import PlaybookRun
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+Tasks = t.Sequence[t.Tuple[str, t.Mapping[str, t.Any]]]
 _RESULT = re.compile(r"result (\d+): ([A-Za-z0-9+/=]+)")
 QUICK = {"retry_after": {"authz": 1, "order": 1}}
 """Arguments for Pebble, which else asks to wait three and five seconds."""
@@ -32,7 +33,7 @@ QUICK = {"retry_after": {"authz": 1, "order": 1}}
 
 @dataclass(frozen=True)
 class Done:
-    """The registered result of one task, and the run that it was part of where it was part of one."""
+    """The registered result of one task, and the play that it was part of where it was part of one."""
 
     values: dict[str, t.Any]
     run: PlaybookRun | None = None
@@ -64,10 +65,13 @@ class Done:
 
 
 class Controller:
-    """Where a user of the lab's CA runs the modules. Options given as None are left out; `check` is for check mode."""
+    """Where a user of the lab's CA runs the modules. Options given as None are left out; `check` and `diff` are modes.
 
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
+    `run` runs a module alone. `play` has Ansible run it: for what Ansible has a part in, and once for each module.
+    """
+
+    def __init__(self, lab: Lab, modules: WarmModules) -> None:
+        self.lab, self._modules = lab, modules
         self.home = lab.directory / "controller"
         self.state_path = self.home / "order.json"
         self.key_path = self.home / "tls/privkey.pem"
@@ -99,17 +103,21 @@ class Controller:
             options["store_path"] = str(lab.store_path)
         return options
 
-    def run(self, module: str, *arguments: str, env: t.Mapping[str, str] | None = None, **options: t.Any) -> Done:
-        """Run one task; `arguments` are ansible-playbook's."""
-        return self.run_all([(module, options)], *arguments, env=env)[0]
+    def run(self, module: str, *, check: bool = False, diff: bool = False, **options: t.Any) -> Done:
+        """Run a module."""
+        given = _without_none({**self.options(module), **options, "_ansible_check_mode": check, "_ansible_diff": diff})
+        return Done(self._modules.run(module, given, self.lab.ansible.environment))
 
-    def run_all(
-        self,
-        tasks: t.Sequence[tuple[str, t.Mapping[str, t.Any]]],
-        *arguments: str,
-        env: t.Mapping[str, str] | None = None,
-    ) -> list[Done]:
-        """Run tasks one after the other, whether or not one of them fails."""
+    def run_all(self, tasks: Tasks) -> list[Done]:
+        """Run modules one after the other, whether or not one of them fails."""
+        return [self.run(module, **options) for module, options in tasks]
+
+    def play(self, module: str, *arguments: str, env: t.Mapping[str, str] | None = None, **options: t.Any) -> Done:
+        """Run one task by ansible-playbook, with these arguments."""
+        return self.play_all([(module, options)], *arguments, env=env)[0]
+
+    def play_all(self, tasks: Tasks, *arguments: str, env: t.Mapping[str, str] | None = None) -> list[Done]:
+        """Run tasks in one play, whether or not one of them fails."""
         playbook = self._playbook(tasks)
         try:
             run = self.lab.playbook(playbook, *arguments, env=env)
@@ -120,13 +128,15 @@ class Controller:
             raise AssertionError(f"not every task has a result:\n{run.output}")
         return [Done(found[number], run) for number in range(len(tasks))]
 
-    def _playbook(self, tasks: t.Sequence[tuple[str, t.Mapping[str, t.Any]]]) -> Path:
+    def _playbook(self, tasks: Tasks) -> Path:
         written: list[dict[str, t.Any]] = []
         for number, (module, given) in enumerate(tasks):
             options = _without_none({**self.options(module), **given})
             keywords: dict[str, t.Any] = {"register": f"result_{number}", "ignore_errors": True}
             if options.pop("check", False):
                 keywords["check_mode"] = True
+            if options.pop("diff", False):
+                keywords["diff"] = True
             written += [
                 {f"zerotrust.pomerium.{module}": options, **keywords},
                 {"ansible.builtin.debug": {"msg": f"result {number}: {{{{ result_{number} | to_json | b64encode }}}}"}},
@@ -147,14 +157,9 @@ class Controller:
         self.lab.paste([line for line in done["instructions"] if "  IN  TXT  " in line])
 
     def order(self, **options: t.Any) -> Done:
-        """Open the account and place an order, without a playbook: how tests of later steps begin."""
-        self._run_in_process("acme_account")
-        return self._run_in_process("acme_order", **options)
-
-    def _run_in_process(self, module: str, **given: t.Any) -> Done:
-        warnings: list[str] = []
-        result = Module(module).run(_without_none({**self.options(module), **given}), warn=warnings.append)
-        return Done(json.loads(json.dumps({"warnings": warnings, **result})))
+        """Open the account and place an order: how tests of later steps begin."""
+        self.run("acme_account").ok  # noqa: B018
+        return self.run("acme_order", **options).ok
 
 
 def _without_none(options: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -18,14 +18,24 @@ if t.TYPE_CHECKING:  # imported in functions: pytest-ansible sets its import hoo
     from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import Keeper
     from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller
     from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import Site
+    from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import WarmModules
     from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
     from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 
 NUMBERS = itertools.count(1)
 
 
+@pytest.fixture(scope="session")
+def warm_modules(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[WarmModules]:
+    """The modules, kept warm for all tests."""
+    from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import WarmModules
+
+    with WarmModules(tmp_path_factory.mktemp("modules")) as warm:
+        yield warm
+
+
 @pytest.fixture
-def start() -> t.Iterator[t.Callable[..., Controller]]:
+def start(warm_modules: WarmModules) -> t.Iterator[t.Callable[..., Controller]]:
     """Start a lab without hosts, with arguments of Lab; Pebble's are added to those that make it quick."""
     from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import QUICK, Controller
     from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
@@ -34,7 +44,7 @@ def start() -> t.Iterator[t.Callable[..., Controller]]:
 
         def start_one(**options: t.Any) -> Controller:
             pebble = {**QUICK, **options.pop("pebble", {})}
-            return Controller(stack.enter_context(Lab(hosts=(), pebble=pebble, **options)))
+            return Controller(stack.enter_context(Lab(hosts=(), pebble=pebble, **options)), warm_modules)
 
         yield start_one
 
@@ -87,16 +97,23 @@ def site(make_site: t.Callable[..., Site]) -> Site:
     return make_site()
 
 
-@pytest.fixture
-def boot(tmp_path: Path) -> t.Iterator[t.Callable[..., Machine]]:
-    """Boot machines, with arguments of Machine. Skipped where there is no root or package for it; in CI that fails."""
-    from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine, what_is_missing
+@pytest.fixture(scope="session")
+def can_boot() -> None:
+    """Skipped where there is no root or package for machines; in CI that fails."""
+    from ansible_collections.zerotrust.pomerium.tests.lab.machine import what_is_missing
 
     missing = what_is_missing()
     if missing is not None and os.environ.get("CI") and os.geteuid() == 0:
         pytest.fail(f"CI has to boot machines, and lacks {missing}")
     if missing is not None:
         pytest.skip(f"machines need {missing}")
+
+
+@pytest.fixture
+def boot(can_boot: None, tmp_path: Path) -> t.Iterator[t.Callable[..., Machine]]:
+    """Boot machines, with arguments of Machine."""
+    from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
+
     with contextlib.ExitStack() as stack:
 
         def boot_one(name: str = "pom1", **options: t.Any) -> Machine:

@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import re
-import socket
 import subprocess
 import typing as t
 from collections import Counter
@@ -35,9 +33,10 @@ from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._back import Ba
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._bundle import Sources, make_bundle
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._install import Install
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._remote import Host
+from ansible_collections.zerotrust.pomerium.tests.integration import warm_modules
+from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import MODULES, ask, result_of
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Issued
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
-from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
 
 FORKS = ("fork", "vfork", "clone", "clone3")
 CALLS = (
@@ -52,14 +51,35 @@ TELLS_SYSTEMD = re.compile(r"\bsystemctl\b.*\b(start|restart|kill)\b")
 """What is run to change something; all else that is run asks."""
 
 TRACE = "/run/kill-trace"
+HALF = "pomerium_bundle"
 SOCKET = "/run/lab-host-half"
 STRACE = ("-y", "-s", "100", "-o", TRACE)
 LINE = re.compile(r"(?:(\d+) +)?(\w+)\((.*)")
 UNIT = """\
 [Service]
 Environment=PYTHONPATH=/opt/lab/collections:/opt/lab/packages LC_ALL=C.UTF-8
-ExecStart={python} -B -m ansible_collections.zerotrust.pomerium.tests.integration.host_half {socket}
+ExecStart={python} -B -m {warm} {socket} {half}
 """
+
+
+SAVE = "rm -rf /saved && mkdir /saved && cp -a /etc/pomerium /saved && { cp -a /etc/pomerium-tls /saved || true; }"
+RESTORE = """
+for name in pomerium pomerium-tls; do
+    rm -rf /etc/$name
+    if [ -e /saved/$name ]; then cp -R --preserve=mode,ownership,links /saved/$name /etc/$name; fi
+done
+"""
+"""Times are new, so that Pomerium sees that the files are others."""
+
+
+def save(machine: Machine) -> None:
+    """Keep a copy of a machine's configuration, and of what is installed there."""
+    machine.run("sh", "-c", SAVE)
+
+
+def restore(machine: Machine, *scripts: str) -> None:
+    """Bring that back, and run these."""
+    machine.run("sh", "-c", "\n".join([RESTORE, *scripts]))
 
 
 @dataclass(frozen=True)
@@ -107,37 +127,21 @@ class Route:
         is_apply = module_args["step"] == "apply"
         if is_apply:
             self.applied = module_args
-        answer = self.run(module_args, self.strace if is_apply else [])
-        found = re.search(r"^\{.*\}$", answer, re.MULTILINE)
-        assert found is not None, answer
-        return t.cast("dict[str, t.Any]", json.loads(found.group()))
+        return result_of(self.run(module_args, self.strace if is_apply else []))
 
     def run(self, arguments: dict[str, t.Any], strace: t.Sequence[str]) -> str:
         """Run the module there; what it prints."""
-        with until(self._connect, what="the host's half") as connection:
-            connection.sendall(json.dumps({"arguments": arguments, "strace": strace}).encode())
-            connection.shutdown(socket.SHUT_WR)
-            with connection.makefile() as answer:
-                return answer.read()
-
-    def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(60)
-        try:
-            connection.connect(f"{self._machine.root}{SOCKET}")
-        except OSError:
-            connection.close()
-            raise
-        return connection
+        return ask(f"{self._machine.root}{SOCKET}", HALF, arguments, strace=strace)
 
     def _start(self) -> None:
         """Start the host's half where no other route has; it goes with the machine."""
         unit = Path(SOCKET).name
         if self._machine.show("ActiveState", unit) == "active":
             return
-        self._machine.write(
-            f"/run/systemd/system/{unit}.service", UNIT.format(python=self._machine.python, socket=SOCKET)
+        text = UNIT.format(
+            python=self._machine.python, warm=warm_modules.__name__, socket=SOCKET, half=f"{MODULES}.{HALF}"
         )
+        self._machine.write(f"/run/systemd/system/{unit}.service", text)
         self._machine.run("systemctl", "start", unit)
 
 

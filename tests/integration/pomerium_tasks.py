@@ -6,20 +6,27 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
+import re
 import socket
 import threading
 import typing as t
+from datetime import datetime, timezone
 from pathlib import Path
 
 import yaml
+from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._bundle import Sources, make_bundle
+from ansible_collections.zerotrust.pomerium.tests.integration.kill_points import Installer
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import Ansible, PlaybookRun
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import COLLECTIONS, PomeriumHost
+from ansible_collections.zerotrust.pomerium.tests.unit.plugins.plugin_utils.host_in_process import Site as InProcess
 
+RESULT = re.compile(r"result of (\S+): ([A-Za-z0-9+/=]+)")
 NAMES = ("*.corp.example.com", "corp.example.com")
 
 
@@ -31,6 +38,7 @@ class Site:
         self.authority = Authority("Lab CA")
         self.sources = directory / "sources"
         self.sources.mkdir()
+        self._results: dict[str, dict[str, t.Any]] = {}
         self.inventory_path, vars_path = directory / "inventory.yml", directory / "vars.yml"
         inventory = {"pomerium": {"hosts": {host.name: host.inventory() for host in hosts}}}
         self.inventory_path.write_text(yaml.safe_dump(inventory))
@@ -57,32 +65,35 @@ class Site:
     def lay(self, issued: Issued) -> None:
         issued.write(self.sources / "fullchain.pem", self.sources / "privkey.pem")
 
+    def serve(self, *names: str, **how: t.Any) -> Issued:
+        """Issue one and have the host serve it, without a play: how a test begins that is about something later."""
+        issued = self.issue(*names, **how)
+        if isinstance(self.host, Machine):
+            Installer(self.host).install(issued)
+        else:
+            serve(self.host, self.sources)
+        return issued
+
     def run(self, *arguments: str, module: str = "pomerium_certificate", rc: int = 0, **options: t.Any) -> PlaybookRun:
-        """Run the module in a play on the hosts; its result is written to a file of each host."""
+        """Run the module in a play on the hosts; `result` has what it gives for each of them."""
         own: dict[str, t.Any] = {}
         if module == "pomerium_certificate":
             own = {kind: str(self.sources / file) for kind, file in SOURCES.items()}
             own["probe"] = {"timeout": 2}
         own.update(config_path="{{ pomerium_config_path }}", directory="{{ pomerium_directory }}")
         task = {"name": "Install", f"zerotrust.pomerium.{module}": {**own, **options}, "register": "result"}
-        keep = {
-            "name": "Keep the result",
-            "ansible.builtin.copy": {
-                "content": "{{ result | to_json }}",
-                "dest": str(self.directory / "result-{{ inventory_hostname }}.json"),
-                "mode": "0600",
+        show = {
+            "name": "Show the result",
+            "ansible.builtin.debug": {
+                "msg": "result of {{ inventory_hostname }}: {{ result | to_json | b64encode }}",
             },
-            "check_mode": False,
-            "diff": False,
-            "no_log": True,
-            "delegate_to": "localhost",
-            "vars": LOCAL,
         }
         task["ignore_errors"] = True
-        play = {"name": "Play", "hosts": "pomerium", "gather_facts": False, "tasks": [task, keep]}
+        play = {"name": "Play", "hosts": "pomerium", "gather_facts": False, "tasks": [task, show]}
         playbook = self.directory / "play.yml"
         playbook.write_text(yaml.safe_dump([play], sort_keys=False))
         run = self.ansible.run(playbook, *arguments)
+        self._results = {host: json.loads(base64.b64decode(text)) for host, text in RESULT.findall(run.stdout)}
         assert run.rc == rc, run.output
         return run
 
@@ -92,8 +103,8 @@ class Site:
         return self.result()
 
     def result(self, host: str | None = None) -> dict[str, t.Any]:
-        path = self.directory / f"result-{host or self.host.name}.json"
-        return t.cast("dict[str, t.Any]", json.loads(path.read_text()))
+        """What the last run gave for a host."""
+        return self._results[host or self.host.name]
 
     def snapshot(self) -> dict[str, t.Any]:
         """The configuration's directory and the installed files, byte for byte; the lock is no file of the bundle."""
@@ -105,14 +116,17 @@ class Site:
         return found
 
 
-LOCAL = {
-    "ansible_connection": "local",
-    "ansible_become": False,
-    "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-}
-"""Variables of a task that writes for the test, whatever the host's are."""
-
 SOURCES = {"fullchain_src": "fullchain.pem", "private_key_src": "privkey.pem"}
+
+
+PARTS = {
+    "fullchain": "fullchain.pem",
+    "private_key": "privkey.pem",
+    "authority": "ca.pem",
+    "meta": "meta.json",
+    "signature": "meta.sig",
+}
+"""What may lie in a directory, as the store has it."""
 
 
 @contextlib.contextmanager
@@ -134,9 +148,16 @@ def sites(directory: Path) -> t.Iterator[t.Callable[..., Site]]:
             host.close()
 
 
+def serve(host: PomeriumHost, place: Path, **options: t.Any) -> None:
+    """Have a host serve what lies in a directory, as Site.serve does."""
+    found = {part: (place / name).read_bytes() for part, name in PARTS.items() if (place / name).is_file()}
+    bundle = make_bundle(Sources(**found), expect_names=[], now=datetime.now(timezone.utc))
+    assert InProcess(host).install(bundle, **options)["served"]["is_ours"] is True
+
+
 def executions(run: PlaybookRun) -> int:
-    """How many modules ran on the host, as -vvv tells (the test's own `copy` is not ours)."""
-    return run.output.count("Using module file") - run.output.count("/ansible/modules/")
+    """How many modules ran on the host, as -vvv tells."""
+    return run.output.count("Using module file")
 
 
 class Plain:

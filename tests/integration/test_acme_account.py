@@ -23,13 +23,14 @@ MAILTO = ["mailto:ops@example.com", "mailto:dev@example.com"]
 
 
 def in_four_ways(**options: t.Any) -> list[tuple[str, dict[str, t.Any]]]:
-    """Predict it, do it, predict it again, do it again."""
-    would, does = ("acme_account", {**options, "check": True}), ("acme_account", options)
+    """Predict it, do it, predict it again, do it again, with the diffs."""
+    does = ("acme_account", {**options, "diff": True})
+    would = ("acme_account", {**options, "diff": True, "check": True})
     return [would, does, would, does]
 
 
 def test_an_account_is_opened_once_and_its_key_is_made_for_us_alone(controller: Controller) -> None:
-    before, first, second, after = controller.run_all(
+    before, first, second, after = controller.play_all(
         [
             (
                 "acme_account_info",
@@ -59,8 +60,7 @@ def test_present_changed_and_absent_each_predicted_done_once_and_seen_in_the_dif
             *in_four_ways(state="absent"),
             ("acme_account_info", {}),
             ("acme_account", {}),
-        ],
-        "--diff",
+        ]
     )
     present, changed, absent = done[:4], done[4:8], done[8:12]
     assert [[one.ok["changed"] for one in four] for four in (present, changed, absent)] == [
@@ -176,7 +176,7 @@ def test_r43_check_mode_opens_no_account_and_writes_no_key(controller: Controlle
     lab, path = controller.lab, controller.home / "other.pem"
     path.write_bytes(key_pem(new_key("ec-256")))
     before = tree(controller.home)
-    new, with_key, info = controller.run_all(
+    new, with_key, info = controller.play_all(
         [
             ("acme_account", {}),
             ("acme_account", {"account_key_path": str(path)}),

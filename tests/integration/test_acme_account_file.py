@@ -52,7 +52,7 @@ def test_a_credential_s_whole_account_stands_in_one_file_for_every_module(bound:
     path = bound.home / "key.pem"
     path.write_text(account["account_key_content"])
     by_alias = write(bound, "alias.json", {**empty, "account_key_content": None, "account_key_src": str(path)})
-    opened, found, order, finalize, certificate, info = bound.run_all(
+    opened, found, order, finalize, certificate, info = bound.play_all(
         [
             ("acme_account", by_file),
             ("acme_account", by_empty),
@@ -114,7 +114,7 @@ def test_a_file_that_is_of_no_use_is_named_with_its_key_and_not_quoted(controlle
     given = [write(controller, f"{number}.json", content) for number, (content, _why) in enumerate(cases)]
     gone = {**BY_FILE, "account_file": "/nowhere/account.json"}
     tasks = [("acme_account", {**options, "account_key_content": secret}) for options in [*given, gone]]
-    results = controller.run_all(tasks, "-vvv")
+    results = controller.play_all(tasks, "-vvv")
     assert secret not in results[0].run.output and secret not in str([done.values for done in results])
     for (_content, why), (_module, options), done in zip([*cases, ("", "no such file")], tasks, results):
         assert f"account_file '{options['account_file']}': {why}" in done.error

@@ -83,12 +83,12 @@ def test_a_key_is_changed_once_as_predicted_and_seen_in_the_diff(start: t.Callab
     """Three of the twelve cases, P-256 to P-384; the key is made on the way, for us alone."""
     controller = start(pebble={"nonce_reject": 0})
     new = controller.home / "new/account.pem"
-    rolled = change(new, new_account_key_type="ec-384")
-    would_roll = change(new, new_account_key_type="ec-384", check=True)
-    before, would = controller.run_all([("acme_account", {}), would_roll], "--diff")
+    rolled = change(new, new_account_key_type="ec-384", diff=True)
+    would_roll = change(new, new_account_key_type="ec-384", diff=True, check=True)
+    before, would = controller.run_all([("acme_account", {"diff": True}), would_roll])
     assert not new.parent.exists()
     does, would_again, again, by_new, by_old = controller.run_all(
-        [rolled, would_roll, rolled, ("acme_account_info", at(new)), ("acme_account_info", {})], "--diff"
+        [rolled, would_roll, rolled, ("acme_account_info", at(new)), ("acme_account_info", {})]
     )
     assert [done.ok["changed"] for done in (would, does, would_again, again)] == [True, True, False, False]
     uri = before.ok["account_uri"]

@@ -46,7 +46,7 @@ def current(controller: Controller) -> dict[str, bytes]:
 
 def test_by_hand_the_first_run_gives_records_the_next_one_the_certificate(controller: Controller) -> None:
     """R29 among it: in between, the same records again, and nothing is changed."""
-    first, again = controller.run_all([("acme_certificate", {})] * 2)
+    first, again = controller.play_all([("acme_certificate", {})] * 2)
     assert (first.ok["changed"], first["phase"], first["done"]) == (True, "waiting_for_dns", True)
     assert (again.ok["changed"], again["phase"], again["reused"]) == (False, "waiting_for_dns", True)
     assert first["reasons"] == ["missing"] and first["action_required"] and len(entries(first)) == 2
@@ -55,7 +55,7 @@ def test_by_hand_the_first_run_gives_records_the_next_one_the_certificate(contro
     assert set(first["paths"].values()) == {None}
 
     controller.paste(first)
-    second = controller.run("acme_certificate").ok
+    second = controller.play("acme_certificate").ok
     assert (second["changed"], second["renewed"], second["phase"]) == (True, True, "issued")
     assert (second["action_required"], second["instructions"], second["error"]) == (False, [], None)
     assert second["records_to_remove"] == first["dns_records"]
@@ -77,12 +77,12 @@ def test_r23_with_nothing_due_nobody_is_asked_and_no_library_is_loaded(controlle
     def loaded() -> set[str]:
         return LIBRARIES & set((tmp_path / "loaded").read_text().splitlines())
 
-    controller.paste(controller.run("acme_certificate", env=env).ok)
+    controller.paste(controller.play("acme_certificate", env=env).ok)
     assert loaded() == LIBRARIES, "a run that orders needs them"
     assert controller.run("acme_certificate").ok["renewed"]
     mark, queries = controller.lab.pebble.mark(), controller.lab.dns.mark()
     before = tree(controller.lab.store_path)
-    idle, again = controller.run_all([("acme_certificate", {})] * 2, env=env)
+    idle, again = controller.play_all([("acme_certificate", {})] * 2, env=env)
     assert (idle.ok["changed"], idle["phase"], idle["reasons"], idle["order_uri"]) == (False, "idle", [], None)
     assert idle.values == again.ok.values
     assert idle["renew_at"] and idle["names"] == ["*.corp.example.com", "corp.example.com"]
@@ -91,7 +91,7 @@ def test_r23_with_nothing_due_nobody_is_asked_and_no_library_is_loaded(controlle
     assert tree(controller.lab.store_path) == before
 
     controller.lab.pebble.stop()
-    assert controller.run("acme_certificate").ok.values == idle.values
+    assert controller.play("acme_certificate").ok.values == idle.values
 
 
 def test_r27_other_names_or_another_key_type_are_a_new_certificate(controller: Controller) -> None:
@@ -252,16 +252,16 @@ def test_an_old_certificate_is_renewed_with_a_new_key(controller: Controller, da
 
 def test_r43_check_mode_asks_for_nothing_and_writes_nothing(controller: Controller) -> None:
     lab = controller.lab
-    would = controller.run("acme_certificate", "--check").ok
+    would = controller.play("acme_certificate", "--check").ok
     assert (would["changed"], would["reasons"], would["dns_records"]) == (True, ["missing"], [])
     assert lab.pebble.requests() == [] and tree(controller.home) == {}
     first = controller.run("acme_certificate").ok
     before = tree(controller.home)
-    waiting = controller.run("acme_certificate", "--check").ok
+    waiting = controller.run("acme_certificate", check=True).ok
     assert not waiting["changed"] and entries(waiting) == entries(first)
     controller.paste(first)
     mark = lab.pebble.mark()
-    ready = controller.run("acme_certificate", "--check").ok
+    ready = controller.run("acme_certificate", check=True).ok
     assert (ready["changed"], ready["renewed"]) == (True, False)
     assert not {"challenge", "finalize", "newOrder", "newAccount"} & set(resources(lab, mark))
     assert tree(controller.home) == before

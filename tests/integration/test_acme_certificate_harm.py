@@ -7,14 +7,11 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import (
@@ -24,7 +21,7 @@ from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import 
     made,
     tree,
 )
-from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
+from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import ModuleDied, WarmModules
 from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import (
     CUT,
     AfterSuccess,
@@ -108,7 +105,7 @@ def test_with_the_ca_down_an_error_is_returned_beside_the_certificate_in_use(con
     lab.pebble.stop()
     before = tree(controller.home)
     names = {"identifiers": ["*.corp.example.com"]}
-    returned = controller.run("acme_certificate", **RETURN, **names).ok
+    returned = controller.play("acme_certificate", **RETURN, **names).ok
     assert "The CA cannot be reached to give its directory" in returned["error"]
     assert lab.directory_url in returned["error"]
     assert (returned["done"], returned["changed"], returned["reasons"]) == (True, False, ["names"])
@@ -209,64 +206,53 @@ def test_r33_after_a_restart_of_the_ca_one_account_and_one_order_are_made_anew(c
     assert made(controller.lab) == {"accounts": 3, "orders": 3, "certificates": 2}
 
 
-def kill_modules(lab: Lab) -> None:
-    """SIGKILL the modules that run in this lab: its home in their environment tells them from all others."""
-    home, killed = f"HOME={lab.ansible.home}".encode(), 0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            is_module = b"AnsiballZ_acme" in (process / "cmdline").read_bytes()
-            if is_module and home in (process / "environ").read_bytes().split(b"\0"):
-                os.kill(int(process.name), signal.SIGKILL)
-                killed += 1
-        except OSError:  # it has ended, or is another user's
-            continue
-    assert killed, "a module has asked, so one runs"
-
-
 class KillBefore(Rule):
     """Kill the module that asks; the CA never sees the request."""
 
-    def __init__(self, lab: Lab, path: str, **rule: t.Any) -> None:
+    def __init__(self, modules: WarmModules, path: str, **rule: t.Any) -> None:
         super().__init__(path, **rule)
-        self._lab = lab
+        self._modules = modules
 
     def before(self, request: Request) -> Outcome | None:
         if not self._fires():
             return None
-        kill_modules(self._lab)
+        assert self._modules.kill_runs(), "a module has asked, so one runs"
         return CUT
 
 
 class KillAfter(AfterSuccess):
     """Kill the module that has asked; the CA has done it."""
 
-    def __init__(self, lab: Lab, path: str, **rule: t.Any) -> None:
+    def __init__(self, modules: WarmModules, path: str, **rule: t.Any) -> None:
         super().__init__(path, **rule)
-        self._lab = lab
+        self._modules = modules
 
     def change(self, reply: Reply) -> Outcome:
-        kill_modules(self._lab)
+        assert self._modules.kill_runs(), "a module has asked, so one runs"
         return CUT
 
 
 def die(controller: Controller, rule: Rule) -> None:
     assert controller.lab.proxy is not None
     controller.lab.proxy.add(rule)
-    done = controller.run("acme_certificate")
-    assert done.values["failed"] and rule.left == 0, done.run.output
+    with pytest.raises(ModuleDied):
+        controller.run("acme_certificate")
+    assert rule.left == 0
 
 
-def test_killed_once_at_every_step_it_ends_with_one_certificate(behind_proxy: Controller) -> None:
+def test_killed_once_at_every_step_it_ends_with_one_certificate(
+    behind_proxy: Controller, warm_modules: WarmModules
+) -> None:
     lab = behind_proxy.lab
-    die(behind_proxy, KillAfter(lab, path_of("newAccount")))
-    die(behind_proxy, KillAfter(lab, path_of("authorization")))
+    die(behind_proxy, KillAfter(warm_modules, path_of("newAccount")))
+    die(behind_proxy, KillAfter(warm_modules, path_of("authorization")))
     first = behind_proxy.run("acme_certificate").ok
     assert first["reused"] and made(lab) == {"accounts": 1, "orders": 1, "certificates": 0}
     behind_proxy.paste(first)
-    die(behind_proxy, KillAfter(lab, path_of("challenge")))
-    die(behind_proxy, KillBefore(lab, path_of("finalize")))
-    die(behind_proxy, KillAfter(lab, path_of("finalize")))
-    die(behind_proxy, KillAfter(lab, path_of("certificate")))
+    die(behind_proxy, KillAfter(warm_modules, path_of("challenge")))
+    die(behind_proxy, KillBefore(warm_modules, path_of("finalize")))
+    die(behind_proxy, KillAfter(warm_modules, path_of("finalize")))
+    die(behind_proxy, KillAfter(warm_modules, path_of("certificate")))
     done, idle = behind_proxy.run_all([("acme_certificate", {})] * 2)
     assert done.ok["renewed"] and is_current_a_pair(behind_proxy)
     assert idle.ok["phase"] == "idle"
@@ -274,13 +260,15 @@ def test_killed_once_at_every_step_it_ends_with_one_certificate(behind_proxy: Co
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_killed_at_random_moments_it_ends_with_one_certificate(start: t.Callable[..., Controller], seed: int) -> None:
+def test_killed_at_random_moments_it_ends_with_one_certificate(
+    start: t.Callable[..., Controller], warm_modules: WarmModules, seed: int
+) -> None:
     """Between order and store: two sudden deaths, each before or after one of the requests of a run."""
     controller = start(faults=True, pebble={"nonce_reject": 0})
     chance = random.Random(seed)
     controller.paste(controller.run("acme_certificate").ok)
     for longest in (11, 4):  # requests of a run that does all the rest; of one that has only to fetch the certificate
         kind = chance.choice([KillBefore, KillAfter])
-        die(controller, kind(controller.lab, "/", nth=chance.randint(1, longest)))
+        die(controller, kind(warm_modules, "/", nth=chance.randint(1, longest)))
     assert controller.run("acme_certificate").ok["renewed"] and is_current_a_pair(controller)
     assert made(controller.lab) == ONE_OF_EACH

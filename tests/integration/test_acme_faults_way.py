@@ -21,16 +21,16 @@ def test_r44_https_proxy_and_a_private_root_are_respected_whatever_else_the_envi
     with ConnectProxy() as proxy:
         env = {"HTTPS_PROXY": proxy.url, "REQUESTS_CA_BUNDLE": str(other)}
         tasks = [("acme_account", {}), ("acme_order", by_text)]
-        for done in controller.run_all(tasks, env=env):
+        for done in controller.play_all(tasks, env=env):
             assert done.ok["changed"]
         assert proxy.tunnels == [f"127.0.0.1:{lab.pebble.port}"] * len(tasks), "one kept connection for each module"
-        assert not controller.run("acme_order", env={**env, "NO_PROXY": "127.0.0.1"}).ok["changed"]
+        assert not controller.play("acme_order", env={**env, "NO_PROXY": "127.0.0.1"}).ok["changed"]
         assert len(proxy.tunnels) == len(tasks)
 
 
 def test_r44_a_proxy_that_refuses_is_named_with_its_own_words(controller: Controller) -> None:
     with ConnectProxy(refuses=True) as proxy:
-        refused = controller.run("acme_account", env={"HTTPS_PROXY": proxy.url})
+        refused = controller.play("acme_account", env={"HTTPS_PROXY": proxy.url})
     assert "The CA cannot be reached to give its directory" in refused.error
     assert "407" in refused.error and "HTTPS_PROXY" in refused.error
     assert controller.lab.pebble.requests() == [] and not controller.lab.account_key_path.exists()

@@ -34,7 +34,7 @@ def test_r30_a_missing_record_is_named_nothing_is_answered_and_the_order_stays_u
     lab = controller.lab
     order = controller.order()
     mark = lab.pebble.mark()
-    none = controller.run("acme_finalize")
+    none = controller.play("acme_finalize")
     controller.lab.paste(order["instructions"][1:2])
     half, returned = controller.run_all([("acme_finalize", {}), ("acme_finalize", {"on_pending": "return"})])
     assert not CHANGES_SOMETHING & set(resources(lab, mark))
@@ -55,7 +55,7 @@ def test_r30_a_missing_record_is_named_nothing_is_answered_and_the_order_stays_u
     assert not controller.key_path.exists() and not controller.fullchain_path.exists()
 
     controller.lab.paste(order["instructions"][2:3])
-    done = controller.run("acme_finalize").ok
+    done = controller.play("acme_finalize").ok
     assert (done["phase"], done["order_uri"]) == ("issued", order["order_uri"])
     assert made(lab) == {"accounts": 1, "orders": 1, "certificates": 1}
 
@@ -228,7 +228,7 @@ def test_r43_check_mode_answers_nothing_and_writes_nothing(controller: Controlle
     lab = controller.lab
     controller.paste(controller.order())
     before, mark = tree(controller.home), lab.pebble.mark()
-    would = controller.run("acme_finalize", "--check").ok
+    would = controller.play("acme_finalize", "--check").ok
     assert (would["changed"], would["phase"]) == (True, "validating")
     assert not CHANGES_SOMETHING & set(resources(lab, mark))
     assert tree(controller.home) == before

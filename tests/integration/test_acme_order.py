@@ -25,7 +25,7 @@ IDN = "*.bücher.example.com"
 
 
 def test_r29_phase_one_twice_prints_the_same_values(controller: Controller) -> None:
-    account, first, by_state = controller.run_all([("acme_account", {}), ("acme_order", {}), ("acme_order", {})])
+    account, first, by_state = controller.play_all([("acme_account", {}), ("acme_order", {}), ("acme_order", {})])
     by_uri = controller.run("acme_order", state_path=None, order_uri=first.ok["order_uri"])
     assert (first["changed"], first["reused"]) == (True, False)
     assert [r.ok["changed"] for r in (by_state, by_uri)] == [False, False]
@@ -223,7 +223,7 @@ def test_r43_check_mode_places_no_order_and_writes_nothing(controller: Controlle
 
     first = controller.run("acme_order").ok
     before = tree(controller.home)
-    same, new = controller.run_all([("acme_order", {}), ("acme_order", {"reuse_min_remaining": 7200})], "--check")
+    same, new = controller.play_all([("acme_order", {}), ("acme_order", {"reuse_min_remaining": 7200})], "--check")
     assert not same.ok["changed"] and entries(same) == entries(first)
     assert new.ok["changed"] and new["dns_records"] == []
     assert tree(controller.home) == before

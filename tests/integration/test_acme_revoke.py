@@ -35,7 +35,7 @@ def by_key(controller: Controller, **options: t.Any) -> tuple[str, dict[str, t.A
 
 def test_r49_it_is_revoked_by_the_account_and_again_is_no_change(issued: Controller) -> None:
     """With check mode before and after, which cannot know that it is revoked, and says so in its documentation."""
-    would, revoked, again, by_its_key = issued.run_all(
+    would, revoked, again, by_its_key = issued.play_all(
         [
             by_account(issued, check=True),
             by_account(issued, reason="superseded"),
@@ -96,6 +96,6 @@ def test_r49_a_reason_that_the_ca_does_not_take_is_its_refusal_with_the_way_out(
 
 
 def test_the_diff_tells_which_certificate(issued: Controller) -> None:
-    done = issued.run("acme_revoke", "--diff", **by_account(issued)[1]).ok
+    done = issued.play("acme_revoke", "--diff", **by_account(issued)[1]).ok
     before, after = done["diff"]["before"], done["diff"]["after"]
     assert (before["revoked"], after["revoked"], after["serial"]) == (False, True, done["serial"])

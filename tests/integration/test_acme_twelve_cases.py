@@ -19,16 +19,15 @@ ALL = {"challenge": "dns-01"}
 
 
 def cases(controller: Controller, module: str, **options: t.Any) -> dict[str, t.Any]:
-    """Run one task in check mode, for real, and both again, with --diff; give the diffs of the first two runs.
+    """Run one task in check mode, for real, and both again, with diffs; give the diffs of the first two runs.
 
     Check mode promises what is done then, and nothing is left of it. Every return value is always there.
     """
     before, counted = tree(controller.home), made(controller.lab)
-    would = controller.run(module, "--check", "--diff", **options).ok
+    would = controller.run(module, check=True, diff=True, **options).ok
     assert tree(controller.home) == before and made(controller.lab) == counted
-    done, would_again, again = controller.run_all(
-        [(module, options), (module, {**options, "check": True}), (module, options)], "--diff"
-    )
+    does = (module, {**options, "diff": True})
+    done, would_again, again = controller.run_all([does, (module, {**options, "diff": True, "check": True}), does])
     runs = [would, done.ok, would_again.ok, again.ok]
     assert [run["changed"] for run in runs] == [True, True, False, False], [run.values for run in runs]
     keys = [set(run.values) - {"warnings"} for run in runs]

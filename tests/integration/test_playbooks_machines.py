@@ -20,8 +20,7 @@ def test_site_and_install_on_packaged_hosts_and_no_secret_at_the_highest_verbosi
 ) -> None:
     machines = [boot(name, config="packaged") for name in NAMES]
     with Lab(hosts=()) as lab:
-        lab.hosts += machines  # type: ignore[arg-type]  # both have what a Lab wants of a host
-        lab.write_inventory()
+        lab.take(machines)
         first = lab.playbook(SITE, "-vvvv")
         assert first.rc == 0, first.output
         lab.paste(first.record_lines)

@@ -15,11 +15,12 @@ import typing as t
 from datetime import datetime
 from pathlib import Path
 
-from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import have_certificate, have_served
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import have_certificate
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 from ansible_collections.zerotrust.pomerium.tests.lab.observer import Observers
 
+INSTALL = "zerotrust.pomerium.install"
 NAMES = tuple(f"pom{number:02}" for number in range(10))
 BATCH = 4
 
@@ -37,15 +38,15 @@ def test_nobody_sees_a_handshake_fail_and_each_host_changes_its_leaf_once(
 ) -> None:
     machines = [boot(name) for name in NAMES]
     with Lab(hosts=()) as lab:
-        lab.hosts += machines  # type: ignore[arg-type]  # both have what a Lab wants of a host
-        lab.write_inventory()
-        have_served(lab)
+        lab.take(machines)
+        have_certificate(lab)
+        assert lab.playbook(INSTALL).rc == 0
         old = machines[0].served().leaf.serial_number
         have_certificate(lab, key_type="ec-384")
         log_path = tmp_path / "ansible.log"
         with Observers(machines) as observers:
             serial = ("-e", f"pomerium_serial={BATCH}")
-            run = lab.playbook("zerotrust.pomerium.install", *serial, env={"ANSIBLE_LOG_PATH": str(log_path)})
+            run = lab.playbook(INSTALL, *serial, env={"ANSIBLE_LOG_PATH": str(log_path)})
         assert run.rc == 0, run.output
         new = machines[0].served().leaf.serial_number
     seen = observers.seen

@@ -51,8 +51,7 @@ def test_second_run_changes_nothing_by_one_module_execution(site: Site) -> None:
 
 
 def test_renewal_does_not_touch_the_configuration(site: Site) -> None:
-    site.issue()
-    site.install()
+    site.serve()
     before = site.host.config_path.stat()
     renewed = site.issue()
     run = site.run("-vvv")
@@ -98,8 +97,7 @@ def test_what_pomerium_does_not_serve_is_rolled_back(make_site: t.Callable[..., 
     site = make_site(POMERIUM_STANDIN_VERSION="0.12")
     if site.host.is_real:
         pytest.skip("the real Pomerium here watches its files; this needs an old one")
-    first = site.issue()
-    assert site.install()["served"]["is_ours"] is True
+    first = site.serve()
     before = site.snapshot()
     site.issue()
     result = site.install(reload="none")
@@ -176,8 +174,7 @@ def test_a_key_from_ansible_vault_is_read(site: Site) -> None:
 
 
 def test_info_says_what_is_configured_installed_and_served(site: Site) -> None:
-    issued = site.issue()
-    site.install()
+    issued = site.serve()
     run = site.run("-vvv", module="pomerium_certificate_info")
     result = site.result()
     assert executions(run) == 1

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ansible_collections.zerotrust.pomerium.tests.integration.kill_points import Installer, Point
+from ansible_collections.zerotrust.pomerium.tests.integration.kill_points import Installer, Point, restore, save
 from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import NAMES
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
@@ -28,14 +28,6 @@ Boot = t.Callable[..., Machine]
 FILES = {"fullchain.pem", "privkey.pem", "ca.pem", "meta.json"}
 KEPT = {"current", "versions", "proven.json", "held.json", ".lock"}
 QUICK = {"timeout": 0.5}
-SAVE = "rm -rf /saved && mkdir /saved && cp -a /etc/pomerium /saved && { cp -a /etc/pomerium-tls /saved || true; }"
-RESTORE = """
-for name in pomerium pomerium-tls; do
-    rm -rf /etc/$name
-    if [ -e /saved/$name ]; then cp -R --preserve=mode,ownership,links /saved/$name /etc/$name; fi
-done
-"""
-"""Times are new, so that Pomerium sees that the files are others."""
 
 
 Work = t.Callable[[Installer], t.Any]
@@ -140,7 +132,7 @@ class Killing:
         self.config_before = self.machine.config_text
         self.is_running_before = self.machine.state == "active"
         self.seen_by_a_start: object = None
-        self.machine.run("sh", "-c", SAVE)
+        save(self.machine)
 
     def points(self) -> list[Point]:
         return self.installer.points(lambda: self.case.work(self.installer))
@@ -159,11 +151,11 @@ class Killing:
     def _reset(self) -> None:
         """Make the host as it was before, in files and in what it serves."""
         if self.is_running_before:
-            self.machine.run("sh", "-c", f"{RESTORE} systemctl kill --signal=HUP pomerium")
+            forget_starts = "systemctl reset-failed pomerium"  # or soon there were too many
+            restore(self.machine, "systemctl kill --signal=HUP pomerium", forget_starts)
             until(self._serves_what_was, what="what was served before")
-            self.machine.run("systemctl", "reset-failed", "pomerium")  # or soon it has been started too often
         else:
-            self.machine.run("sh", "-c", f"{RESTORE} systemctl kill --signal=KILL pomerium")
+            restore(self.machine, "systemctl kill --signal=KILL pomerium")
             until(lambda: self.machine.state == "failed", what="Pomerium to be down")
 
     def _serves_what_was(self) -> bool:

@@ -125,8 +125,7 @@ def test_an_old_pomerium_is_restarted_where_that_is_allowed(make_fleet: Make) ->
     site = make_fleet()
     site.host.set_up(Environment="POMERIUM_STANDIN_VERSION=0.12", Type="simple", WatchdogSec="0")
     site.host.restart()
-    old = site.issue()
-    site.install()
+    old = site.serve()
     assert site.host.served().leaf == old.certificate
     renewed, pid = site.issue(), site.host.pid
     refused = site.install(reload="none")
@@ -166,8 +165,7 @@ exit 1
 def test_a_connection_that_breaks_in_the_middle_leaves_a_whole_transaction(make_fleet: Make) -> None:
     """It may run through this very Pomerium: the SIGHUP that its end sends must not stop us between the steps."""
     site = make_fleet()
-    site.issue()
-    site.install()
+    site.serve()
     site.host.set_up(
         Environment="POMERIUM_STANDIN_VERSION=0.12", Type="simple", WatchdogSec="0"
     )  # so that a restart is needed, which takes a while

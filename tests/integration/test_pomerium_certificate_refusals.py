@@ -10,21 +10,35 @@ import typing as t
 
 import pytest
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
-from ansible_collections.zerotrust.pomerium.tests.integration.kill_points import Installer
+from ansible_collections.zerotrust.pomerium.tests.integration.kill_points import Installer, restore, save
 from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import NAMES
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 
-Boot = t.Callable[..., Machine]
 Change = t.Callable[[str], str]
 OURS = ("certificate_file:", "certificate_key_file:", "certificate_authority_file:")
 HOME = "/etc/pomerium-tls/pomerium"
 CONFIG = "/etc/pomerium/config.yaml"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ca() -> Authority:
     return Authority("Lab CA")
+
+
+@pytest.fixture(scope="module")
+def booted(can_boot: None, tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[Machine]:
+    with Machine(tmp_path_factory.mktemp("machine"), "pom1") as machine:
+        save(machine)
+        yield machine
+
+
+@pytest.fixture
+def machine(booted: Machine) -> Machine:
+    """One for all tests, as it was when it was booted."""
+    restore(booted, "rm -rf /srv/* /elsewhere")
+    booted.restart()
+    return booted
 
 
 def tree(machine: Machine) -> str:
@@ -54,9 +68,9 @@ TAKEN: dict[str, Change] = {
 
 @pytest.mark.parametrize("change", TAKEN.values(), ids=TAKEN.keys())
 def test_a_configuration_with_this_is_edited_and_served_and_every_other_line_survives(
-    boot: Boot, ca: Authority, change: Change
+    machine: Machine, ca: Authority, change: Change
 ) -> None:
-    machine, issued = boot(), ca.issue(*NAMES)
+    issued = ca.issue(*NAMES)
     before = change(machine.config_text)
     write_config(machine, before)
     machine.restart()
@@ -88,9 +102,8 @@ REFUSED: dict[str, tuple[Change, str]] = {
 
 @pytest.mark.parametrize(("change", "why"), REFUSED.values(), ids=REFUSED.keys())
 def test_a_configuration_with_this_is_refused_by_line_and_column_with_nothing_changed(
-    boot: Boot, ca: Authority, change: Change, why: str
+    machine: Machine, ca: Authority, change: Change, why: str
 ) -> None:
-    machine = boot()
     pid = machine.pid
     text = change(machine.config_text).encode("utf-8", "surrogateescape")
     write_config(machine, text)
@@ -141,9 +154,8 @@ through. What others planted for the configuration to have root read or copy it 
 
 @pytest.mark.parametrize(("script", "options", "why"), PLACES.values(), ids=PLACES.keys())
 def test_such_a_place_is_refused_by_its_option_with_nothing_changed(
-    boot: Boot, ca: Authority, script: str, options: dict[str, str], why: str
+    machine: Machine, ca: Authority, script: str, options: dict[str, str], why: str
 ) -> None:
-    machine = boot()
     pid = machine.pid
     machine.run("sh", "-c", script)
     before = tree(machine)
@@ -154,10 +166,9 @@ def test_such_a_place_is_refused_by_its_option_with_nothing_changed(
 
 
 @pytest.mark.parametrize("name", ["", "versions", ".lock", "proven.json"])
-def test_a_link_in_our_own_place_is_not_followed(boot: Boot, ca: Authority, name: str) -> None:
+def test_a_link_in_our_own_place_is_not_followed(machine: Machine, ca: Authority, name: str) -> None:
     """Only root can put one there; somebody who once could must not go on through it."""
-    machine, old = boot(), ca.issue(*NAMES)
-    Installer(machine).install(old)
+    Installer(machine).install(ca.issue(*NAMES))
     path = f"{HOME}/{name}".rstrip("/")
     machine.run("sh", "-c", 'mkdir /elsewhere; mv "$0" /elsewhere/it; ln -s /elsewhere/it "$0"', path)
     before = machine.run("sh", "-c", "cd /elsewhere; find . -type f -exec sha256sum {} + | sort")

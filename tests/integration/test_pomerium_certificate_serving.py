@@ -71,8 +71,7 @@ def untouched(site: Site) -> dict[str, t.Any]:
 
 
 def test_a_503_that_outlives_its_cause_is_no_failure_where_the_leaf_is_served(site: Site) -> None:
-    site.issue()
-    site.install()
+    site.serve()
     (site.current / "privkey.pem").write_bytes(site.authority.issue("other.example.com").key_pem)
     site.host.reload()
     until(lambda: site.host.health("/readyz")[0] == 503, what="the 503 of a mismatched pair")
@@ -320,8 +319,7 @@ def test_where_the_environment_has_the_address_the_leaf_is_proven_there(start_si
 
 
 def test_a_renewal_that_tls_refuses_is_refused_before_pomerium_sees_it(site: Site) -> None:
-    good = site.issue()
-    site.install()
+    good = site.serve()
     before = site.snapshot()
     site.issue(key_type="rsa-1024")
     result = site.install()

@@ -120,7 +120,7 @@ def test_r45_keys_given_as_options_are_nowhere_in_what_is_printed_or_returned(
     sealed(controller.lab.account_key_path)
     secret = {"account_key_passphrase": PASSPHRASE}
 
-    first = controller.run_all(
+    first = controller.play_all(
         [
             ("acme_account", {**text, **binding}),
             ("acme_account_info", text),
@@ -135,7 +135,7 @@ def test_r45_keys_given_as_options_are_nowhere_in_what_is_printed_or_returned(
     )
     assert [bool(done.values["failed"]) for done in first] == [False, False, False, True, True, True, False, True]
     controller.paste(first[2])
-    second = controller.run_all([("acme_finalize", by_text), ("acme_finalize", {**by_text, "order_uri": "x"})], *LOUD)
+    second = controller.play_all([("acme_finalize", by_text), ("acme_finalize", {**by_text, "order_uri": "x"})], *LOUD)
     assert second[0].ok["phase"] == "issued"
     hidden = secrets(controller, account, certificate)
     assert len(hidden) == 14
@@ -179,7 +179,7 @@ def test_r45_what_stands_in_an_account_file_is_nowhere_in_what_is_printed_or_ret
         path.write_bytes(key_pem(new_key("ec-256")))
     by = account_files(home, account.read_text(), new.read_text(), josepy.JWK.load(jwk.read_bytes()).to_json())
     roll = {**by["good"], "state": "changed_key", "new_account_key_passphrase": PASSPHRASE}
-    done = controller.run_all(
+    done = controller.play_all(
         [
             ("acme_account", by["good"]),
             ("acme_account", {**by["jwk"], "check": True}),
@@ -208,13 +208,13 @@ def test_r45_keys_that_we_make_are_never_printed_an_argument_or_readable_by_othe
     umask = os.umask(0)
     try:
         with Watcher(lab.directory) as watcher:
-            first = controller.run_all([("acme_certificate", {}), ("acme_order", {})], *LOUD, env=env)
+            first = controller.play_all([("acme_certificate", {}), ("acme_order", {})], *LOUD, env=env)
             for done in first:
                 controller.paste(done.ok)
             staged = controller.lineage / "pending/privkey.pem"
             assert staged.stat().st_mode & 0o7777 == 0o600
             tasks: list[tuple[str, dict[str, t.Any]]] = [("acme_certificate", {}), ("acme_finalize", {})]
-            second = controller.run_all([*tasks, *tasks], *LOUD, env=env)
+            second = controller.play_all([*tasks, *tasks], *LOUD, env=env)
     finally:
         os.umask(umask)
     assert [done.ok["phase"] for done in second] == ["issued", "issued", "idle", "issued"]

@@ -21,6 +21,7 @@ from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import 
     resources,
     tree,
 )
+from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import WarmModules
 from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import IDENTIFIERS, Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.step_ca import why_missing
@@ -44,8 +45,8 @@ def lab() -> t.Iterator[Lab]:
 
 
 @pytest.fixture
-def controller(lab: Lab) -> Controller:
-    return Controller(lab)
+def controller(lab: Lab, warm_modules: WarmModules) -> Controller:
+    return Controller(lab, warm_modules)
 
 
 def verified(fullchain_pem: bytes, root_pem: bytes, name: str) -> list[x509.Certificate]:

@@ -37,6 +37,9 @@ from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules_text import de
 from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import key_forms
 from ansible_collections.zerotrust.pomerium.tests.lab.step_ca import StepCa
 
+if t.TYPE_CHECKING:
+    from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
+
 IDENTIFIERS = ["*.corp.example.com", "corp.example.com"]
 ZONE = """\
 $ORIGIN example.com.
@@ -135,6 +138,11 @@ class Lab:
 
     def host(self, name: str) -> PomeriumHost:
         return next(host for host in self.hosts if host.name == name)
+
+    def take(self, machines: t.Sequence[Machine]) -> None:
+        """Have these machines as hosts, too; whoever booted them switches them off."""
+        self.hosts += machines  # type: ignore[arg-type]  # both have what a Lab wants of a host
+        self.write_inventory()
 
     def variables(self) -> dict[str, t.Any]:
         """What a user has to give, and what makes the lab the lab."""
