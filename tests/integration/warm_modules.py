@@ -14,6 +14,7 @@ SOCKET IMPORTED...`; the names are what is imported beforehand.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -36,7 +37,8 @@ LIMIT = 300
 
 
 def serve(path: str) -> None:
-    """Answer each connection by a fork; returns only in a fork, which is about to end."""
+    """Answer each connection by a fork; returns only in the fork that is a run, which is about to end."""
+    gc.freeze()  # else the forks copy all that is here as they look for garbage
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)
@@ -70,6 +72,7 @@ def run_apart(
             os.environ.update(environment)
         basic._ANSIBLE_PROFILE, basic._ANSIBLE_ARGS = "legacy", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
         importlib.import_module(f"{MODULES}.{module}").main()
+        raise AssertionError("main returned")
     tracer = attach(strace, process) if strace else None
     os.write(watch, b"\n")
     os.close(watch)
@@ -77,6 +80,7 @@ def run_apart(
     os.waitpid(process, 0)
     if tracer is not None:
         tracer.communicate()
+    os._exit(0)
 
 
 def attach(options: t.Sequence[str], process: int) -> subprocess.Popen[bytes]:
