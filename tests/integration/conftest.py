@@ -83,11 +83,11 @@ def keeper(shared_ca: Lab, tmp_path: Path) -> t.Iterator[Keeper]:
 
 
 @pytest.fixture
-def make_site(tmp_path: Path) -> t.Iterator[t.Callable[..., Site]]:
+def make_site(warm_modules: WarmModules, tmp_path: Path) -> t.Iterator[t.Callable[..., Site]]:
     """Make hosts on loopback by these names, and give what is run on them; they are stopped at the end."""
     from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import sites
 
-    with sites(tmp_path) as make:
+    with sites(tmp_path, warm_modules) as make:
         yield make
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run pomerium_certificate on lab hosts as users do, and see what became of them: what its tests share."""
+"""Run pomerium_certificate on lab hosts, as users do or without Ansible: what its tests share."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from pathlib import Path
 import yaml
 from ansible_collections.zerotrust.pomerium.plugins.plugin_utils._bundle import Sources, make_bundle
 from ansible_collections.zerotrust.pomerium.tests.integration.kill_points import Installer
+from ansible_collections.zerotrust.pomerium.tests.integration.warm_actions import act
+from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import WarmModules
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import Ansible, PlaybookRun
@@ -31,10 +33,14 @@ NAMES = ("*.corp.example.com", "corp.example.com")
 
 
 class Site:
-    """Hosts, and certificates in files on the controller; tasks are run by ansible-playbook."""
+    """Hosts, and certificates in files on the controller.
 
-    def __init__(self, directory: Path, *hosts: PomeriumHost | Machine) -> None:
-        self.directory, self.hosts = directory, hosts
+    `run` and `install` are plays. `act` runs the action plugin alone, on the first host, where that is on loopback: for
+    what is about Pomerium and not about Ansible.
+    """
+
+    def __init__(self, directory: Path, *hosts: PomeriumHost | Machine, modules: WarmModules | None = None) -> None:
+        self.directory, self.hosts, self._modules = directory, hosts, modules
         self.authority = Authority("Lab CA")
         self.sources = directory / "sources"
         self.sources.mkdir()
@@ -76,12 +82,9 @@ class Site:
 
     def run(self, *arguments: str, module: str = "pomerium_certificate", rc: int = 0, **options: t.Any) -> PlaybookRun:
         """Run the module in a play on the hosts; `result` has what it gives for each of them."""
-        own: dict[str, t.Any] = {}
-        if module == "pomerium_certificate":
-            own = {kind: str(self.sources / file) for kind, file in SOURCES.items()}
-            own["probe"] = {"timeout": 2}
-        own.update(config_path="{{ pomerium_config_path }}", directory="{{ pomerium_directory }}")
-        task = {"name": "Install", f"zerotrust.pomerium.{module}": {**own, **options}, "register": "result"}
+        own = {"config_path": "{{ pomerium_config_path }}", "directory": "{{ pomerium_directory }}"}
+        given = {**self._options(module), **own, **options}
+        task = {"name": "Install", f"zerotrust.pomerium.{module}": given, "register": "result"}
         show = {
             "name": "Show the result",
             "ansible.builtin.debug": {
@@ -96,6 +99,19 @@ class Site:
         self._results = {host: json.loads(base64.b64decode(text)) for host, text in RESULT.findall(run.stdout)}
         assert run.rc == rc, run.output
         return run
+
+    def act(
+        self, module: str = "pomerium_certificate", *, check: bool = False, diff: bool = False, **options: t.Any
+    ) -> dict[str, t.Any]:
+        """Run the action plugin, and give its result."""
+        assert self._modules is not None
+        own = {"config_path": str(self.host.config_path), "directory": str(self.host.tls_directory)}
+        return act(self._modules, module, {**self._options(module), **own, **options}, check=check, diff=diff)
+
+    def _options(self, module: str) -> dict[str, t.Any]:
+        if module != "pomerium_certificate":
+            return {}
+        return {**{kind: str(self.sources / file) for kind, file in SOURCES.items()}, "probe": {"timeout": 2}}
 
     def install(self, *arguments: str, **options: t.Any) -> dict[str, t.Any]:
         """Run it and give the result of the first host."""
@@ -130,7 +146,7 @@ PARTS = {
 
 
 @contextlib.contextmanager
-def sites(directory: Path) -> t.Iterator[t.Callable[..., Site]]:
+def sites(directory: Path, modules: WarmModules) -> t.Iterator[t.Callable[..., Site]]:
     """Give a function that makes hosts and what is run on them; the hosts are stopped at the end."""
     made: list[PomeriumHost] = []
 
@@ -139,7 +155,7 @@ def sites(directory: Path) -> t.Iterator[t.Callable[..., Site]]:
             host = PomeriumHost(directory / "hosts" / name, name, config=config, environment=environment)
             made.append(host)
             host.attempt()
-        return Site(directory, *made)
+        return Site(directory, *made, modules=modules)
 
     try:
         yield make

@@ -68,7 +68,7 @@ def test_R36_a_bad_pair_is_refused_and_the_old_files_stay_byte_for_byte(  # noqa
     good = site.serve()
     before = site.snapshot()
     site.lay(make(site))
-    result = site.install(expect_names=["app.corp.example.com"])
+    result = site.act(expect_names=["app.corp.example.com"])
     assert result["failed"] is True
     assert why in result["msg"]
     assert site.snapshot() == before

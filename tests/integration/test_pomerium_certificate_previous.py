@@ -1,7 +1,7 @@
 # Copyright: zerotrust.pomerium contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""pomerium_certificate with version: previous, through ansible-playbook: back to the certificate before, and held."""
+"""pomerium_certificate with version: previous: back to the certificate before, and held."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ def issue_in_turn(site: Site, *days: float) -> list[Issued]:
     return issued
 
 
-def go_back(site: Site, *arguments: str, **options: t.Any) -> dict[str, t.Any]:
-    return site.install(*arguments, version="previous", **{**NOTHING, **options})
+def go_back(site: Site, **options: t.Any) -> dict[str, t.Any]:
+    return site.act(version="previous", **{**NOTHING, **options})
+
+
+def play_back(site: Site, *arguments: str) -> dict[str, t.Any]:
+    return site.install(*arguments, version="previous", **NOTHING)
 
 
 def serial(issued: Issued) -> str:
@@ -33,14 +37,14 @@ def serial(issued: Issued) -> str:
 def test_previous_is_served_and_held_until_it_is_lifted_with_no_source_on_the_controller(site: Site) -> None:
     first, _second = issue_in_turn(site, 30, 20)
     config, sources = site.host.config_text, site.sources.rename(site.directory / "gone")
-    done = go_back(site)
+    done = play_back(site)
     assert (done["changed"], done["held"], done["served"]["is_ours"]) == (True, True, True)
     assert done["version"].endswith(serial(first)) and done["hold"]["version"] == done["version"]
     assert site.host.served().leaf == first.certificate
     assert site.host.config_text == config
 
     before = site.snapshot()
-    again = go_back(site)
+    again = play_back(site)
     assert (again["changed"], again["hold"]) == (False, done["hold"])
     assert again["msg"].startswith(f"held at version {done['version']}")
     assert site.snapshot() == before
@@ -69,7 +73,7 @@ def test_after_the_renewal_that_follows_a_lifted_hold_it_is_what_was_held(site: 
     first, _bad = issue_in_turn(site, 30, 20)
     go_back(site)
     site.issue(days=10)
-    site.install(version="current")
+    site.act(version="current")
     assert go_back(site)["version"].endswith(serial(first))
 
 
@@ -78,7 +82,7 @@ def test_neither_what_is_held_nor_what_was_left_is_cleared_away(site: Site) -> N
     go_back(site)
     for days in (10, 9):
         site.issue(days=days)
-        site.install(keep_versions=1)
+        site.act(keep_versions=1)
     versions = site.host.tls_directory / "pomerium/versions"
     assert sorted(path.name.rpartition("-")[2] for path in versions.iterdir()) == sorted(map(serial, issued))
 
@@ -130,15 +134,15 @@ def test_one_that_is_not_served_either_is_put_back_and_not_held(site: Site) -> N
 def test_check_mode_says_where_it_would_go_and_changes_nothing(site: Site) -> None:
     first, _second = issue_in_turn(site, 30, 20)
     before = site.snapshot()
-    would = go_back(site, "--check", "--diff")
+    would = play_back(site, "--check", "--diff")
     assert would["changed"] is True
     assert would["msg"].startswith("would go back to version ") and serial(first) in would["msg"]
     assert f"{serial(first)}, held since" in would["diff"]["after"]
     assert site.snapshot() == before
     go_back(site)
     before = site.snapshot()
-    assert site.install("--check")["held"] is True
-    assert site.install("--check", version="current")["msg"].startswith("would lift the hold; install version")
+    assert site.act(check=True)["held"] is True
+    assert site.act(check=True, version="current")["msg"].startswith("would lift the hold; install version")
     assert site.snapshot() == before
 
 
@@ -166,7 +170,7 @@ def test_info_shows_what_is_held_and_what_lies_there(site: Site) -> None:
 
 def test_without_previous_both_sources_are_asked_for(site: Site) -> None:
     for kind, file in SOURCES.items():
-        refused = site.install(**{**NOTHING, kind: str(site.sources / file)})
+        refused = site.act(**{**NOTHING, kind: str(site.sources / file)})
         (other,) = set(SOURCES) - {kind}
         assert refused["failed"] is True
         assert f"{other}: is missing" in refused["msg"] and "version: previous" in refused["msg"]
@@ -174,7 +178,7 @@ def test_without_previous_both_sources_are_asked_for(site: Site) -> None:
 
 def test_the_hold_is_root_only_and_tells_who_and_when(site: Site) -> None:
     issue_in_turn(site, 30, 20)
-    go_back(site, "-e", "awx_user_name=ann")
+    play_back(site, "-e", "awx_user_name=ann")
     path = site.host.tls_directory / "pomerium/held.json"
     assert oct(path.stat().st_mode) == oct(0o100600)
     assert site.result()["hold"]["by"] == "ann"

@@ -36,7 +36,7 @@ def booted(can_boot: None, tmp_path_factory: pytest.TempPathFactory) -> t.Iterat
 @pytest.fixture
 def machine(booted: Machine) -> Machine:
     """One for all tests, as it was when it was booted."""
-    restore(booted, "rm -rf /srv/* /elsewhere")
+    restore(booted, "rm -rf /srv/* /elsewhere", "systemctl kill --signal=KILL pomerium")  # a pipe would hold up its end
     booted.restart()
     return booted
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.zerotrust.pomerium.tests.integration.pomerium_tasks import Plain, Site
+from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import WarmModules
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
 from ansible_collections.zerotrust.pomerium.tests.lab.handshake import look
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import PomeriumHost
@@ -33,7 +34,7 @@ def private_ca(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start_site(tmp_path: Path) -> t.Iterator[t.Callable[..., Site]]:
+def start_site(warm_modules: WarmModules, tmp_path: Path) -> t.Iterator[t.Callable[..., Site]]:
     """Make a site of one host whose Pomerium starts with these settings and variables, whatever it then serves."""
     with contextlib.ExitStack() as stack:
 
@@ -48,7 +49,7 @@ def start_site(tmp_path: Path) -> t.Iterator[t.Callable[..., Site]]:
                 host._child.wait_until(host.served, what="a handshake")
             else:
                 host._child.wait_until(lambda: host.health()[0] in (200, 503), what="an answer of /healthz")
-            return Site(tmp_path, host)
+            return Site(tmp_path, host, modules=warm_modules)
 
         yield start
 
@@ -76,10 +77,10 @@ def test_a_503_that_outlives_its_cause_is_no_failure_where_the_leaf_is_served(si
     site.host.reload()
     until(lambda: site.host.health("/readyz")[0] == 503, what="the 503 of a mismatched pair")
     renewed = site.issue()
-    result = site.install()
+    result = site.act()
     assert (result["failed"], result["served"]["is_ours"]) == (False, True), result
     assert site.host.served().leaf == renewed.certificate
-    assert site.install()["changed"] is False
+    assert site.act()["changed"] is False
 
 
 def test_good_health_is_no_proof_and_a_signal_does_it_where_files_are_not_watched(
@@ -87,15 +88,15 @@ def test_good_health_is_no_proof_and_a_signal_does_it_where_files_are_not_watche
 ) -> None:
     site = start_site(COLD)
     first = site.issue()
-    assert site.install(reload="signal")["reloaded"] == "signal"
+    assert site.act(reload="signal")["reloaded"] == "signal"
     assert site.host.served().leaf == first.certificate
     before = site.snapshot()
     renewed = site.issue()
-    refused = site.install(reload="none")
+    refused = site.act(reload="none")
     assert site.host.health()[0] == 200
     assert (refused["failed"], refused["rolled_back"]) == (True, True), refused
     assert site.snapshot() == before
-    result = site.install(reload="signal")
+    result = site.act(reload="signal")
     assert (result["reloaded"], result["served"]["is_ours"]) == ("signal", True), result
     assert site.host.served().leaf == renewed.certificate
 
@@ -107,13 +108,13 @@ def test_an_old_pomerium_that_sees_nothing_is_rolled_back_and_not_killed_by_a_si
     """Before 0.29 SIGHUP ends it, and without a unit there is no restart. The first one is read at a start."""
     site = start_site(settings, POMERIUM_STANDIN_VERSION=version)
     first = site.issue()
-    site.install(probe={"enabled": False}, reload="none")
+    site.act(probe={"enabled": False}, reload="none")
     site.host.restart()
     assert site.host.served().leaf == first.certificate
     pid = site.host.pid
     before = site.snapshot()
     site.issue()
-    result = site.install()
+    result = site.act()
     assert (result["failed"], result["rolled_back"], result["reloaded"]) == (True, True, "none"), result
     assert "Pomerium did not serve the new certificate, and everything was put back" in result["msg"]
     assert f"not tried: restart: no unit runs process {pid}, signal: this Pomerium does not tell" in result["msg"]
@@ -129,13 +130,13 @@ def test_a_server_without_tls_is_refused_and_installed_where_nobody_wants_a_proo
     site = start_site("insecure_server: true\n") if where == "configuration" else start_site(INSECURE_SERVER="true")
     site.issue()
     before = site.snapshot()
-    refused = site.install()
+    refused = site.act()
     assert refused["failed"] is True
     assert "insecure_server is on" in refused["msg"]
     assert ("INSECURE_SERVER in the environment" in refused["msg"]) is (where == "environment")
     assert "probe.enabled: false" in refused["msg"]
     assert site.snapshot() == before
-    result = site.install(probe={"enabled": False})
+    result = site.act(probe={"enabled": False})
     assert (result["changed"], result["failed"], result["served"]) == (True, False, None), result
     assert (site.current / "privkey.pem").exists()
 
@@ -148,10 +149,10 @@ def test_behind_the_proxy_protocol_the_leaf_is_proven(start_site: t.Callable[...
         site.host.served()
     for _each in range(2):  # the first install, and a renewal by what is remembered of it
         issued = site.issue()
-        result = site.install()
+        result = site.act()
         assert (result["failed"], result["served"]["is_ours"]) == (False, True), result
         assert look(site.host.port, NAME, has_proxy_protocol=True).leaf == issued.certificate
-    assert site.install()["changed"] is False
+    assert site.act()["changed"] is False
 
 
 def test_a_switch_that_the_environment_takes_back_is_off(start_site: t.Callable[..., Site]) -> None:
@@ -160,7 +161,7 @@ def test_a_switch_that_the_environment_takes_back_is_off(start_site: t.Callable[
     site = start_site("".join(f"{name}: true\n" for name in switches), **off)
     for _each in range(2):
         issued = site.issue()
-        result = site.install()
+        result = site.act()
         assert (result["failed"], result["served"]["is_ours"], result["removed_shadowing"]) == (False, True, []), result
         assert site.host.served().leaf == issued.certificate
 
@@ -174,7 +175,7 @@ def test_where_clients_need_a_certificate_the_leaf_is_proven_without_one(
     site = start_site(f"downstream_mtls:\n  {place}\n  enforcement: {enforcement}\n")
     for _each in range(2):
         issued = site.issue()
-        result = site.install()
+        result = site.act()
         assert (result["failed"], result["served"]["state"], result["served"]["is_ours"]) == (False, "served", True)
         assert site.host.served().leaf == issued.certificate
 
@@ -194,7 +195,7 @@ def test_a_port_that_another_process_serves_is_rolled_back_and_what_is_there_is_
         until(lambda: site.host.health()[0] == 503, what="the refused address")
         site.issue()
         before = untouched(site)
-        result = site.install()
+        result = site.act()
         assert (result["failed"], result["rolled_back"], result["served"]["port"]) == (True, True, port), result
         seen = f"leaf {result['served']['fingerprint_sha256']} is served" if other == "tls" else "no tls"
         assert seen in result["msg"]
@@ -206,10 +207,10 @@ def test_a_port_that_another_process_serves_is_rolled_back_and_what_is_there_is_
 def test_a_host_whose_pomerium_is_down_is_installed_and_reported(site: Site) -> None:
     site.host.stop()
     issued = site.issue()
-    result = site.install()
+    result = site.act()
     assert (result["changed"], result["failed"], result["served"]["state"]) == (True, False, "not_listening"), result
     assert f"127.0.0.1:{site.host.port} not listening" in result["msg"]
-    assert site.install()["changed"] is False
+    assert site.act()["changed"] is False
     site.host.start()
     assert site.host.served().leaf == issued.certificate
 
@@ -228,7 +229,7 @@ def test_a_foreign_certificate_authority_file_is_kept_and_said(site: Site, priva
     assert "which is not ours" in run.output
     assert result["served"]["is_ours"] is True
     assert site.host.health()[0] == (200 if is_there else 503)  # its upstreams, and not what it serves
-    always = site.install(authority="always")
+    always = site.act(authority="always")
     assert always["config_keys"]["after"]["certificate_authority_file"] == str(site.current / "ca.pem")
     assert (content in (site.current / "ca.pem").read_bytes()) is is_there
     until(lambda: site.host.health()[0] == 200, what="upstreams that are trusted again")
@@ -241,7 +242,7 @@ def test_a_ca_file_of_the_environment_is_said_and_refused_where_ours_is_wanted_i
     site = start_site(CERTIFICATE_AUTHORITY_FILE=str(private_ca))
     site.issue()
     before = site.snapshot()
-    refused = site.install(authority="always")
+    refused = site.act(authority="always")
     assert refused["shadowing"] == [f"environment CERTIFICATE_AUTHORITY_FILE ({private_ca})"]
     assert site.snapshot() == before
     said = f"CERTIFICATE_AUTHORITY_FILE ({private_ca}) in the environment of Pomerium wins"
@@ -268,12 +269,12 @@ def test_an_inline_certificate_and_autocert_are_refused_by_name_and_removed_wher
     site.host.wait_served(inline.certificate.serial_number)
     issued = site.issue()
     before = site.snapshot()
-    refused = site.install()
+    refused = site.act()
     assert refused["failed"] is True
     assert refused["shadowing"] == ["certificate (inline)", "certificate_key (inline)", "autocert: true"]
     assert "shadowing: remove" in refused["msg"]
     assert site.snapshot() == before
-    result = site.install(shadowing="remove")
+    result = site.act(shadowing="remove")
     assert result["removed_shadowing"] == refused["shadowing"]
     assert site.host.served().leaf == issued.certificate
     assert "certificate_key:" not in site.host.config_text
@@ -312,7 +313,7 @@ def test_where_the_environment_has_the_address_the_leaf_is_proven_there(start_si
     port = LEASES.lease()
     site = start_site(ADDRESS=f"127.0.0.1:{port}")
     issued = site.issue()
-    result = site.install()
+    result = site.act()
     assert (result["served"]["port"], result["served"]["is_ours"]) == (port, True), result
     assert look(port, NAME).leaf == issued.certificate
     LEASES.release(port)
@@ -322,7 +323,7 @@ def test_a_renewal_that_tls_refuses_is_refused_before_pomerium_sees_it(site: Sit
     good = site.serve()
     before = site.snapshot()
     site.issue(key_type="rsa-1024")
-    result = site.install()
+    result = site.act()
     assert result["failed"] is True
     assert "1024" in result["msg"]
     assert site.snapshot() == before
