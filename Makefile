@@ -6,6 +6,8 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# For two cores, since tests wait a third of their time.
+WORKERS ?= 3
 BENCHMARK_ARGS ?=
 FAULTS ?=
 CA ?= pebble
@@ -25,7 +27,7 @@ export PYTHONPATH := $(CACHE)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv copy demo lab check lint types docs sanity unit test test-long package changelog release site smoke
-.PHONY: benchmark-fleet format role-docs pebble step-ca clean
+.PHONY: smoke-oldest smoke-newest benchmark-fleet format role-docs pebble step-ca clean
 
 help:  ## what each target does
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -40,14 +42,14 @@ check: lint unit  ## linters, types, docs, unit tests: in less than two minutes,
 
 test: copy $(PEBBLE) $(STEP_CA)  ## everything: lint, sanity, package, changelog, site, all tests against the lab, smoke
 	@$(MAKE) --no-print-directory -j2 --output-sync lint sanity package changelog site
-	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS)
+	@$(IN_COPY) pytest -n $(WORKERS) $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory smoke
 
 test-long: copy $(PEBBLE)  ## 200 seeds of faults in place of 20, and every fault at every resource
-	@$(IN_COPY) FAULT_SEEDS=200 pytest -n 2 $(PYTEST_ARGS) tests/integration/test_acme_faults_random.py
+	@$(IN_COPY) FAULT_SEEDS=200 pytest -n $(WORKERS) $(PYTEST_ARGS) tests/integration/test_acme_faults_random.py
 
 unit: copy $(PEBBLE) $(STEP_CA)  ## unit tests alone
-	@$(IN_COPY) pytest -n 2 $(PYTEST_ARGS) tests/unit
+	@$(IN_COPY) pytest -n $(WORKERS) $(PYTEST_ARGS) tests/unit
 
 lint: copy types docs  ## format, ruff, yamllint, vermin, ansible-lint, licences, and what types and docs do
 	@$(IN_COPY) ruff format --check --quiet . || { echo "make format mends this."; exit 1; }
@@ -87,7 +89,10 @@ benchmark-fleet: copy $(PEBBLE)  ## what an install costs on 10 and 50 hosts; as
 	@$(IN_COPY) python benchmarks/fleet.py $(BENCHMARK_ARGS)
 
 smoke: copy $(PEBBLE)  ## what is documented, on the oldest and the newest Ansible, where their Pythons are found
-	@python $(COPY)/tests/tools/smoke.py
+	@$(MAKE) --no-print-directory -j2 --output-sync smoke-oldest smoke-newest
+
+smoke-oldest smoke-newest: copy
+	@python $(COPY)/tests/tools/smoke.py $(@:smoke-%=%)
 
 format: $(VENV)  ## format the code and mend what ruff can
 	@ruff format . && ruff check --fix .
