@@ -38,6 +38,15 @@ def key_forms(path: Path) -> dict[str, str]:
     return forms
 
 
+def forms_in_base64(secret: str) -> list[str]:
+    """What is to be seen of a secret that is part of something in base64, as slurp and fetch return a file.
+
+    One form for each place in a group of three octets where it may begin, without the octets that its neighbours share.
+    """
+    octets = secret.encode()
+    return [base64.b64encode(octets[start : start + (len(octets) - start) // 3 * 3]).decode() for start in range(3)]
+
+
 def _private_lines(pem: bytes, *, is_rsa: bool) -> t.Iterator[tuple[int, str]]:
     """Without the lines that hold public parts only: the last of an EC key, the modulus of an RSA key."""
     lines = pem.decode().strip().splitlines()[1:-1]

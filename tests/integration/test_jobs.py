@@ -1,0 +1,287 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbooks as jobs of AWX: containers that forget everything, credentials as files, events that are kept.
+
+Each story is one fleet's, and every file that AWX would keep of its jobs is searched for every secret in play.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki.chain import describe
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import QUICK, made
+from ansible_collections.zerotrust.pomerium.tests.lab.certificates import key_pem, new_key
+from ansible_collections.zerotrust.pomerium.tests.lab.job import Awx, Job
+from ansible_collections.zerotrust.pomerium.tests.lab.job_container import Node, Place, Pod, what_is_missing
+from ansible_collections.zerotrust.pomerium.tests.lab.job_layout import Credentials, Template
+from ansible_collections.zerotrust.pomerium.tests.lab.lab import IDENTIFIERS, Lab
+from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
+from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import record_lines
+from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import forms_in_base64, key_forms
+
+IS_FLEET_THE_STORE = False
+"""Where it is not, a volume that all containers share is: of one user, so that a pod and a node cannot share it."""
+
+EAB = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
+NOTHING_MORE = dict.fromkeys(("account_key_passphrase", "account_uri", "eab_kid", "eab_key"), "")
+BOUND = {**NOTHING_MORE, "eab_kid": "kid-1", "eab_key": EAB["kid-1"]}
+SURVEY = {
+    "certificate_identifiers": "\n".join(IDENTIFIERS),
+    "certificate_profile": "",
+    "pomerium_serial": "1",
+}
+"""All text, as it is typed; from 2.19 on, Ansible takes it for what YAML would."""
+
+IS_TEXT_KEPT = tuple(map(int, version("ansible-core").split(".")[:2])) < (2, 19)
+
+BY_SSH = {"ansible_connection": "ssh", "ansible_python_interpreter": "/usr/bin/python3", "ansible_become": True}
+"""What an inventory may say of localhost, and what no task of ours may do there."""
+
+
+LEAK = [
+    {
+        "name": "Do what no playbook may do",
+        "hosts": "pom1",
+        "gather_facts": False,
+        "tasks": [
+            {
+                "name": "Have the key of the certificate",
+                "ansible.builtin.slurp": {"path": "/etc/pomerium-tls/pomerium/current/privkey.pem"},
+            },
+            {
+                "name": "Have the key of the account",
+                "ansible.builtin.set_fact": {"account": "{{ lookup('file', certificate_account_file) }}"},
+            },
+        ],
+    }
+]
+
+
+SEEN = {
+    "user": "{{ lookup('pipe', 'id -u') }}:{{ lookup('pipe', 'id -g') }}",
+    "home": "{{ lookup('pipe', 'echo $HOME; test -w $HOME && echo writable || true').splitlines() }}",
+    "umask": "mask {{ lookup('pipe', 'umask') }}",
+    "directory": "{{ lookup('pipe', 'pwd') }}",
+    "project": "{{ lookup('pipe', 'ls -A').splitlines() }}",
+    "account": "{{ lookup('pipe', 'stat -c %A ' ~ certificate_account_file) }}",
+    "unsafe_writes": "{{ lookup('env', 'ANSIBLE_UNSAFE_WRITES') | bool }}",
+    "job": "{{ [awx_job_id, tower_job_id] }}",
+    "answers": "{{ [certificate_profile, pomerium_serial] }}",
+}
+LOOK = [
+    {
+        "name": "Look around",
+        "hosts": "localhost",
+        "gather_facts": False,
+        "tasks": [{"name": "Hand it on", "ansible.builtin.set_stats": {"data": SEEN}}],
+    }
+]
+
+
+class Fleet:
+    """Machines, a CA and their AWX: one organisation."""
+
+    def __init__(self, lab: Lab, machines: t.Sequence[Machine], **account: str) -> None:
+        """`account` are inputs of the account's credential beyond the least; the others are left empty."""
+        self.lab, self.machines = lab, machines
+        self._ssh_key = Path(machines[0].inventory()["ansible_ssh_private_key_file"])
+        for machine in machines:
+            machine.write("/etc/ssh/lab_authorized_keys", self._ssh_key.with_suffix(".pub").read_text())
+        lab.account_key_path.write_bytes(key_pem(new_key("ec-256")))
+        inputs = {
+            "directory": lab.directory_url,
+            "account_key": lab.account_key_path.read_text(),
+            "ca": lab.ca.ca_path.read_text(),
+        }
+        credentials = Credentials({**inputs, **account}, self._ssh_key.read_text())
+        self._awx = Awx(lab.directory / "awx", credentials)
+        self._awx.write_playbook("site.yml", [{"name": "Do it", "import_playbook": "zerotrust.pomerium.site"}])
+        self._awx.write_playbook("leak.yml", LEAK)
+        self._awx.write_playbook("look.yml", LOOK)
+
+    @property
+    def jobs(self) -> list[Job]:
+        return self._awx.jobs
+
+    def place(self, kind: type[Place]) -> Place:
+        lasting = None if IS_FLEET_THE_STORE else self.lab.directory / "lasting"
+        return kind(self.lab.directory / kind.__name__, lasting=lasting)
+
+    def launch(
+        self,
+        place: Place,
+        *,
+        localhost: t.Mapping[str, t.Any] | None = None,
+        kill_when: t.Callable[[], bool] | None = None,
+        **template: t.Any,
+    ) -> Job:
+        """Launch a job with a survey that a person has filled in, on an inventory that may define localhost."""
+        variables = {
+            "certificate_terms_agreed": True,
+            "certificate_verify_dns": "recursive",
+            "certificate_resolvers": [self.lab.dns.resolver],
+            "pomerium_authority": "always",
+        }
+        if not IS_FLEET_THE_STORE:
+            variables["certificate_store_path"] = str(self.lab.directory / "lasting/store")
+        hosts = {machine.name: {"ansible_host": machine.address} for machine in self.machines}
+        inventory = {"pomerium": {"hosts": [*hosts]}, "_meta": {"hostvars": hosts}}
+        if localhost is not None:
+            inventory["all"] = {"hosts": ["localhost"]}
+            hosts["localhost"] = dict(localhost)
+        launched = Template(inventory, variables=variables, survey=SURVEY, **template)
+        return self._awx.launch(place, launched, kill_when=kill_when)
+
+    def secrets(self) -> dict[str, str]:
+        """Every secret that is in play, in all forms, also as part of something in base64."""
+        found = self.lab.secrets()
+        for machine in self.machines:
+            found.update(machine.secrets())
+            for path in machine.tls_directory.rglob("privkey.pem"):
+                found.update({f"{machine.name}: {what}": form for what, form in key_forms(path).items()})
+        lines = self._ssh_key.read_text().splitlines()[1:-1]
+        found.update({f"SSH key, line {number}": line for number, line in enumerate(lines) if len(line) == 70})
+        packed = {
+            f"{what}, in base64 from octet {start}": form
+            for what, secret in found.items()
+            for start, form in enumerate(forms_in_base64(secret))
+        }
+        return {**found, **packed}
+
+    def search(self) -> dict[int, dict[str, list[str]]]:
+        """Where in all that AWX keeps of which job secrets are."""
+        secrets = self.secrets()
+        found = {number: job.search(secrets) for number, job in enumerate(self.jobs, 1)}
+        return {number: seen for number, seen in found.items() if seen}
+
+    def is_served(self) -> list[bool]:
+        """Whether each machine serves a certificate for the names."""
+        return ["*.corp.example.com" in describe(machine.served().leaf).names for machine in self.machines]
+
+
+@pytest.fixture
+def make_fleet(boot: t.Callable[..., Machine]) -> t.Iterator[t.Callable[..., Fleet]]:
+    """Make a fleet, with arguments of Lab and of Fleet."""
+    missing = what_is_missing()
+    if missing is not None and os.environ.get("CI") and os.geteuid() == 0:
+        pytest.fail(f"CI has to run jobs, and lacks {missing}")
+    if missing is not None:
+        pytest.skip(f"jobs need {missing}")
+    with contextlib.ExitStack() as stack:
+
+        def make(
+            *, machines: int, faults: t.Sequence[str] = (), pebble: t.Mapping[str, t.Any], **account: str
+        ) -> Fleet:
+            lab = stack.enter_context(Lab(hosts=(), faults=faults, pebble={**QUICK, **pebble}))
+            return Fleet(lab, [boot(f"pom{number}") for number in range(1, machines + 1)], **account)
+
+        yield make
+
+
+@pytest.mark.parametrize(
+    ("kind", "user", "home"), [(Pod, "1000:0", ["/home/runner"]), (Node, "0:0", ["/home/runner", "writable"])]
+)
+def test_a_job_here_sees_what_a_job_of_awx_sees(
+    make_fleet: t.Callable[..., Fleet], kind: type[Place], user: str, home: list[str]
+) -> None:
+    """What all that follows stands on, as it was measured on a real AWX."""
+    fleet = make_fleet(machines=1, pebble={}, **NOTHING_MORE)
+    job = fleet.launch(fleet.place(kind), playbook="look.yml")
+    assert job.artifacts == {
+        "user": user,
+        "home": home,
+        "umask": "mask 0022",
+        "directory": "/runner/project",
+        "project": ["leak.yml", "look.yml", "site.yml"],
+        "account": "-rw-------",
+        "unsafe_writes": kind is Node,
+        "job": [1, 1],
+        "answers": ["", "1"] if IS_TEXT_KEPT else [None, 1],
+    }, job.stdout
+
+
+@pytest.mark.parametrize(
+    ("ordering", "finishing", "account"),
+    [
+        pytest.param(Pod, Node if IS_FLEET_THE_STORE else Pod, NOTHING_MORE, id="pod"),
+        pytest.param(Node, Pod if IS_FLEET_THE_STORE else Node, BOUND, id="node"),
+    ],
+)
+def test_jobs_that_forget_everything_order_finish_and_then_have_nothing_to_do(
+    make_fleet: t.Callable[..., Fleet], ordering: type[Place], finishing: type[Place], account: dict[str, str]
+) -> None:
+    """With what careless templates and inventories add to it, and a job that is killed after the CA has signed."""
+    eab = {"eab_keys": EAB, "eab_required": True} if account is BOUND else {}
+    fleet = make_fleet(machines=2, faults=["finalize:lost:silence"], pebble=eab, **account)
+    lab, here, there = fleet.lab, fleet.place(ordering), fleet.place(finishing)
+
+    would = fleet.launch(here, job_type="check", show_changes=True)
+    assert would.status == "successful", would.stdout
+    assert "Would order a certificate for *.corp.example.com, corp.example.com" in would.stdout
+    assert made(lab) == {"accounts": 0, "orders": 0, "certificates": 0}
+
+    ordered = fleet.launch(here, verbosity=4, privilege_escalation=True, localhost=BY_SSH)
+    assert ordered.status == "successful", ordered.stdout
+    handed_on = ordered.artifacts["pomerium_certificate"]
+    assert handed_on["action_required"] is True
+    assert len(record_lines("\n".join(handed_on["instructions"]))) == 2
+    assert record_lines(ordered.stdout) == record_lines("\n".join(handed_on["instructions"]))
+
+    lab.paste(record_lines(ordered.stdout))
+    assert lab.proxy is not None
+    finalize = lab.proxy.rules[0]
+    killed = fleet.launch(here, verbosity=4, kill_when=lambda: finalize.fired > 0)
+    assert killed.status in ("error", "failed") and killed.artifacts == {}
+    assert made(lab) == {"accounts": 1, "orders": 1, "certificates": 1}
+    assert fleet.is_served() == [False, False]
+
+    finished = fleet.launch(there, verbosity=4, show_changes=True, privilege_escalation=True, localhost={})
+    assert finished.status == "successful", finished.stdout
+    assert finished.artifacts["pomerium_certificate"]["renewed"] is True
+    assert made(lab) == {"accounts": 1, "orders": 1, "certificates": 1}
+    assert fleet.is_served() == [True, True]
+
+    mark = lab.proxy.mark()
+    idle = fleet.launch(here, verbosity=4, limit="pom1", show_changes=True)
+    assert (idle.status, idle.changed) == ("successful", {}), idle.stdout
+    assert lab.proxy.mark() == mark
+    assert "pom2" not in idle.stdout
+
+    assert len(fleet.secrets()) > 100
+    assert fleet.search() == {}
+    print(*(f"{len(job.events):4} events in {job.seconds:4.1f} s" for job in fleet.jobs), sep="\n")
+
+
+def test_the_search_finds_what_a_careless_playbook_hands_to_awx_without_printing_it(
+    make_fleet: t.Callable[..., Fleet],
+) -> None:
+    fleet = make_fleet(machines=1, pebble={}, **NOTHING_MORE)
+    key = new_key("ec-256")
+    fleet.machines[0].write("/etc/pomerium-tls/pomerium/current/privkey.pem", key_pem(key), mode=0o600)
+    leak = fleet.launch(fleet.place(Pod), playbook="leak.yml")
+    assert leak.status == "successful", leak.stdout
+    found = {what for seen in fleet.search()[1].values() for what in seen}
+    assert {
+        "pom1: privkey.pem, line 1 of its PEM, in base64 from octet 2",
+        "controller/account.pem, line 2 of its PEM",
+    } <= found
+    assert not [what for what, form in fleet.secrets().items() if form in leak.stdout]
+
+
+@pytest.mark.skipif(not IS_FLEET_THE_STORE, reason="the fleet store is not there yet")
+def test_a_job_with_a_limit_orders_nothing_for_a_fleet_without_a_certificate(
+    make_fleet: t.Callable[..., Fleet],
+) -> None:
+    """ "Relaunch on failed hosts" sets one: a host that has nothing does not mean that nobody has."""
+    fleet = make_fleet(machines=2, pebble={}, **NOTHING_MORE)
+    job = fleet.launch(fleet.place(Pod), limit="pom2")
+    assert job.status == "failed" and "certificate_allow_limited" in job.stdout, job.stdout
+    assert made(fleet.lab) == {"accounts": 0, "orders": 0, "certificates": 0}
