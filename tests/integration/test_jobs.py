@@ -31,8 +31,6 @@ IS_FLEET_THE_STORE = False
 """Where it is not, a volume that all containers share is: of one user, so that a pod and a node cannot share it."""
 
 EAB = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
-NOTHING_MORE = dict.fromkeys(("account_key_passphrase", "account_uri", "eab_kid", "eab_key"), "")
-BOUND = {**NOTHING_MORE, "eab_kid": "kid-1", "eab_key": EAB["kid-1"]}
 SURVEY = {
     "certificate_identifiers": "\n".join(IDENTIFIERS),
     "certificate_profile": "",
@@ -44,7 +42,6 @@ IS_TEXT_KEPT = tuple(map(int, version("ansible-core").split(".")[:2])) < (2, 19)
 
 BY_SSH = {"ansible_connection": "ssh", "ansible_python_interpreter": "/usr/bin/python3", "ansible_become": True}
 """What an inventory may say of localhost, and what no task of ours may do there."""
-
 
 LEAK = [
     {
@@ -63,8 +60,6 @@ LEAK = [
         ],
     }
 ]
-
-
 SEEN = {
     "user": "{{ lookup('pipe', 'id -u') }}:{{ lookup('pipe', 'id -g') }}",
     "home": "{{ lookup('pipe', 'echo $HOME; test -w $HOME && echo writable || true').splitlines() }}",
@@ -89,23 +84,29 @@ LOOK = [
 class Fleet:
     """Machines, a CA and their AWX: one organisation."""
 
-    def __init__(self, lab: Lab, machines: t.Sequence[Machine], **account: str) -> None:
-        """`account` are inputs of the account's credential beyond the least; the others are left empty."""
+    def __init__(self, lab: Lab, machines: t.Sequence[Machine]) -> None:
         self.lab, self.machines = lab, machines
         self._ssh_key = Path(machines[0].inventory()["ansible_ssh_private_key_file"])
         for machine in machines:
             machine.write("/etc/ssh/lab_authorized_keys", self._ssh_key.with_suffix(".pub").read_text())
         lab.account_key_path.write_bytes(key_pem(new_key("ec-256")))
-        inputs = {
+        kid, key = next(iter(lab.ca.eab_keys.items()), ("", ""))
+        account = {
             "directory": lab.directory_url,
             "account_key": lab.account_key_path.read_text(),
+            "account_key_passphrase": "",
+            "account_uri": "",
+            "eab_kid": kid,
+            "eab_key": key,
             "ca": lab.ca.ca_path.read_text(),
         }
-        credentials = Credentials({**inputs, **account}, self._ssh_key.read_text())
+        credentials = Credentials(account, self._ssh_key.read_text())
         self._awx = Awx(lab.directory / "awx", credentials)
         self._awx.write_playbook("site.yml", [{"name": "Do it", "import_playbook": "zerotrust.pomerium.site"}])
         self._awx.write_playbook("leak.yml", LEAK)
         self._awx.write_playbook("look.yml", LOOK)
+        self.secrets: dict[str, str] = {}
+        """Every secret that was in play after any of the jobs, in all forms, also as part of something in base64."""
 
     @property
     def jobs(self) -> list[Job]:
@@ -138,10 +139,20 @@ class Fleet:
             inventory["all"] = {"hosts": ["localhost"]}
             hosts["localhost"] = dict(localhost)
         launched = Template(inventory, variables=variables, survey=SURVEY, **template)
-        return self._awx.launch(place, launched, kill_when=kill_when)
+        job = self._awx.launch(place, launched, kill_when=kill_when)
+        self._remember_secrets()
+        return job
 
-    def secrets(self) -> dict[str, str]:
-        """Every secret that is in play, in all forms, also as part of something in base64."""
+    def search(self) -> dict[int, dict[str, list[str]]]:
+        """Where in all that AWX keeps of which job secrets are."""
+        found = {number: job.search(self.secrets) for number, job in enumerate(self.jobs, 1)}
+        return {number: seen for number, seen in found.items() if seen}
+
+    def is_served(self) -> list[bool]:
+        """Whether each machine serves a certificate for the names."""
+        return ["*.corp.example.com" in describe(machine.served().leaf).names for machine in self.machines]
+
+    def _remember_secrets(self) -> None:
         found = self.lab.secrets()
         for machine in self.machines:
             found.update(machine.secrets())
@@ -149,27 +160,14 @@ class Fleet:
                 found.update({f"{machine.name}: {what}": form for what, form in key_forms(path).items()})
         lines = self._ssh_key.read_text().splitlines()[1:-1]
         found.update({f"SSH key, line {number}": line for number, line in enumerate(lines) if len(line) == 70})
-        packed = {
-            f"{what}, in base64 from octet {start}": form
-            for what, secret in found.items()
-            for start, form in enumerate(forms_in_base64(secret))
-        }
-        return {**found, **packed}
-
-    def search(self) -> dict[int, dict[str, list[str]]]:
-        """Where in all that AWX keeps of which job secrets are."""
-        secrets = self.secrets()
-        found = {number: job.search(secrets) for number, job in enumerate(self.jobs, 1)}
-        return {number: seen for number, seen in found.items() if seen}
-
-    def is_served(self) -> list[bool]:
-        """Whether each machine serves a certificate for the names."""
-        return ["*.corp.example.com" in describe(machine.served().leaf).names for machine in self.machines]
+        for what, secret in found.items():
+            packed = enumerate(forms_in_base64(secret))
+            self.secrets.update({what: secret, **{f"{what}, in base64 from octet {at}": form for at, form in packed}})
 
 
 @pytest.fixture
 def make_fleet(boot: t.Callable[..., Machine]) -> t.Iterator[t.Callable[..., Fleet]]:
-    """Make a fleet, with arguments of Lab and of Fleet."""
+    """Make a fleet of some machines, with arguments of Lab."""
     missing = what_is_missing()
     if missing is not None and os.environ.get("CI") and os.geteuid() == 0:
         pytest.fail(f"CI has to run jobs, and lacks {missing}")
@@ -177,11 +175,10 @@ def make_fleet(boot: t.Callable[..., Machine]) -> t.Iterator[t.Callable[..., Fle
         pytest.skip(f"jobs need {missing}")
     with contextlib.ExitStack() as stack:
 
-        def make(
-            *, machines: int, faults: t.Sequence[str] = (), pebble: t.Mapping[str, t.Any], **account: str
-        ) -> Fleet:
-            lab = stack.enter_context(Lab(hosts=(), faults=faults, pebble={**QUICK, **pebble}))
-            return Fleet(lab, [boot(f"pom{number}") for number in range(1, machines + 1)], **account)
+        def make(*, machines: int, eab: t.Mapping[str, str] | None = None, **options: t.Any) -> Fleet:
+            pebble = {**QUICK, "eab_keys": eab, "eab_required": bool(eab)}
+            lab = stack.enter_context(Lab(hosts=(), pebble=pebble, **options))
+            return Fleet(lab, [boot(f"pom{number}") for number in range(1, machines + 1)])
 
         yield make
 
@@ -193,7 +190,7 @@ def test_a_job_here_sees_what_a_job_of_awx_sees(
     make_fleet: t.Callable[..., Fleet], kind: type[Place], user: str, home: list[str]
 ) -> None:
     """What all that follows stands on, as it was measured on a real AWX."""
-    fleet = make_fleet(machines=1, pebble={}, **NOTHING_MORE)
+    fleet = make_fleet(machines=1)
     job = fleet.launch(fleet.place(kind), playbook="look.yml")
     assert job.artifacts == {
         "user": user,
@@ -209,18 +206,17 @@ def test_a_job_here_sees_what_a_job_of_awx_sees(
 
 
 @pytest.mark.parametrize(
-    ("ordering", "finishing", "account"),
+    ("ordering", "finishing", "eab"),
     [
-        pytest.param(Pod, Node if IS_FLEET_THE_STORE else Pod, NOTHING_MORE, id="pod"),
-        pytest.param(Node, Pod if IS_FLEET_THE_STORE else Node, BOUND, id="node"),
+        pytest.param(Pod, Node if IS_FLEET_THE_STORE else Pod, {}, id="pod"),
+        pytest.param(Node, Pod if IS_FLEET_THE_STORE else Node, EAB, id="node"),
     ],
 )
 def test_jobs_that_forget_everything_order_finish_and_then_have_nothing_to_do(
-    make_fleet: t.Callable[..., Fleet], ordering: type[Place], finishing: type[Place], account: dict[str, str]
+    make_fleet: t.Callable[..., Fleet], ordering: type[Place], finishing: type[Place], eab: dict[str, str]
 ) -> None:
     """With what careless templates and inventories add to it, and a job that is killed after the CA has signed."""
-    eab = {"eab_keys": EAB, "eab_required": True} if account is BOUND else {}
-    fleet = make_fleet(machines=2, faults=["finalize:lost:silence"], pebble=eab, **account)
+    fleet = make_fleet(machines=2, eab=eab, faults=["finalize:lost:silence"])
     lab, here, there = fleet.lab, fleet.place(ordering), fleet.place(finishing)
 
     would = fleet.launch(here, job_type="check", show_changes=True)
@@ -255,15 +251,15 @@ def test_jobs_that_forget_everything_order_finish_and_then_have_nothing_to_do(
     assert lab.proxy.mark() == mark
     assert "pom2" not in idle.stdout
 
-    assert len(fleet.secrets()) > 100
     assert fleet.search() == {}
     print(*(f"{len(job.events):4} events in {job.seconds:4.1f} s" for job in fleet.jobs), sep="\n")
+    print(f"{len(fleet.secrets)} forms of secrets, in none of {sum(len(job.events) for job in fleet.jobs)} events")
 
 
 def test_the_search_finds_what_a_careless_playbook_hands_to_awx_without_printing_it(
     make_fleet: t.Callable[..., Fleet],
 ) -> None:
-    fleet = make_fleet(machines=1, pebble={}, **NOTHING_MORE)
+    fleet = make_fleet(machines=1)
     key = new_key("ec-256")
     fleet.machines[0].write("/etc/pomerium-tls/pomerium/current/privkey.pem", key_pem(key), mode=0o600)
     leak = fleet.launch(fleet.place(Pod), playbook="leak.yml")
@@ -273,7 +269,7 @@ def test_the_search_finds_what_a_careless_playbook_hands_to_awx_without_printing
         "pom1: privkey.pem, line 1 of its PEM, in base64 from octet 2",
         "controller/account.pem, line 2 of its PEM",
     } <= found
-    assert not [what for what, form in fleet.secrets().items() if form in leak.stdout]
+    assert not [what for what, form in fleet.secrets.items() if form in leak.stdout]
 
 
 @pytest.mark.skipif(not IS_FLEET_THE_STORE, reason="the fleet store is not there yet")
@@ -281,7 +277,7 @@ def test_a_job_with_a_limit_orders_nothing_for_a_fleet_without_a_certificate(
     make_fleet: t.Callable[..., Fleet],
 ) -> None:
     """ "Relaunch on failed hosts" sets one: a host that has nothing does not mean that nobody has."""
-    fleet = make_fleet(machines=2, pebble={}, **NOTHING_MORE)
+    fleet = make_fleet(machines=2)
     job = fleet.launch(fleet.place(Pod), limit="pom2")
     assert job.status == "failed" and "certificate_allow_limited" in job.stdout, job.stdout
     assert made(fleet.lab) == {"accounts": 0, "orders": 0, "certificates": 0}
