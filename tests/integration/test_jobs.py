@@ -27,9 +27,6 @@ from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import record_lines
 from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import forms_in_base64, key_forms
 
-IS_FLEET_THE_STORE = False
-"""Where it is not, a volume that all containers share is: of one user, so that a pod and a node cannot share it."""
-
 EAB = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
 SURVEY = {
     "certificate_identifiers": "\n".join(IDENTIFIERS),
@@ -113,8 +110,7 @@ class Fleet:
         return self._awx.jobs
 
     def place(self, kind: type[Place]) -> Place:
-        lasting = None if IS_FLEET_THE_STORE else self.lab.directory / "lasting"
-        return kind(self.lab.directory / kind.__name__, lasting=lasting)
+        return kind(self.lab.directory / kind.__name__)
 
     def launch(
         self,
@@ -131,8 +127,6 @@ class Fleet:
             "certificate_resolvers": [self.lab.dns.resolver],
             "pomerium_authority": "always",
         }
-        if not IS_FLEET_THE_STORE:
-            variables["certificate_store_path"] = str(self.lab.directory / "lasting/store")
         hosts = {machine.name: {"ansible_host": machine.address} for machine in self.machines}
         inventory = {"pomerium": {"hosts": [*hosts]}, "_meta": {"hostvars": hosts}}
         if localhost is not None:
@@ -206,11 +200,7 @@ def test_a_job_here_sees_what_a_job_of_awx_sees(
 
 
 @pytest.mark.parametrize(
-    ("ordering", "finishing", "eab"),
-    [
-        pytest.param(Pod, Node if IS_FLEET_THE_STORE else Pod, {}, id="pod"),
-        pytest.param(Node, Pod if IS_FLEET_THE_STORE else Node, EAB, id="node"),
-    ],
+    ("ordering", "finishing", "eab"), [pytest.param(Pod, Node, {}, id="pod"), pytest.param(Node, Pod, EAB, id="node")]
 )
 def test_jobs_that_forget_everything_order_finish_and_then_have_nothing_to_do(
     make_fleet: t.Callable[..., Fleet], ordering: type[Place], finishing: type[Place], eab: dict[str, str]
@@ -272,7 +262,6 @@ def test_the_search_finds_what_a_careless_playbook_hands_to_awx_without_printing
     assert not [what for what, form in fleet.secrets.items() if form in leak.stdout]
 
 
-@pytest.mark.skipif(not IS_FLEET_THE_STORE, reason="the fleet store is not there yet")
 def test_a_job_with_a_limit_orders_nothing_for_a_fleet_without_a_certificate(
     make_fleet: t.Callable[..., Fleet],
 ) -> None:

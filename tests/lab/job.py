@@ -130,7 +130,7 @@ def _container(place: Place, number: int, kill_when: t.Callable[[], bool] | None
 
     def kill() -> None:
         if kill_when is not None:
-            until(kill_when, what="the moment to kill the job", within=60)
+            until(kill_when, what="the moment to kill the job", within=120)
             place.kill(number)
 
     threading.Thread(target=kill, daemon=True).start()

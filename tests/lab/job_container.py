@@ -28,11 +28,7 @@ HOME = Path("/home/runner")
 PRIVATE = Path("/runner")
 """Where a job finds its private data directory."""
 
-ENVIRONMENT = {
-    "HOME": str(HOME),
-    "LANG": "C.UTF-8",
-    "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/usr/sbin",
-}
+ENVIRONMENT = {"HOME": str(HOME), "LANG": "C.UTF-8", "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/usr/sbin"}
 """What the image of an execution environment sets."""
 
 HOMELESS = {"ANSIBLE_HOME": "/tmp/ansible", "ANSIBLE_REMOTE_TEMP": "/tmp/ansible/modules"}
@@ -64,24 +60,16 @@ STORAGE = '[storage]\ndriver = "vfs"\ngraphroot = "{directory}/graph"\nrunroot =
 
 
 class Place:
-    """Where jobs run; `lasting` is a directory that all its containers share, by the same path as here.
+    """Where jobs run. `directory` holds what podman has to remember, so that it knows no container but ours."""
 
-    `directory` holds what podman has to remember, so that it knows no container but ours.
-    """
-
-    user: tuple[int, int]
-    home_mode: int
     image: t.ClassVar[t.Mapping[str, str]] = ENVIRONMENT
     """The environment that is set in its containers before ansible-runner's own."""
 
-    def __init__(self, directory: Path, *, lasting: Path | None = None) -> None:
+    def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._directory, self._lasting = directory, lasting
+        self._directory = directory
         for name, text in {"engine": ENGINE, "storage": STORAGE}.items():
             (directory / f"{name}.conf").write_text(text.format(directory=directory))
-        if lasting is not None:
-            lasting.mkdir(exist_ok=True)
-            os.chown(lasting, *self.user)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -104,10 +92,9 @@ class Place:
         subprocess.run(command, env=self.environment, check=True, stdout=subprocess.DEVNULL)
 
     def remove(self, number: int) -> None:
-        """Leave nothing of a job."""
+        """Leave no container of a job."""
         command = ["podman", "rm", "--force", "--ignore", _name(number)]
         subprocess.run(command, env=self.environment, check=True, stdout=subprocess.DEVNULL)
-        shutil.rmtree(self._root(number))
 
     def _options(self) -> list[str]:
         """How a container differs from podman's usual ones; `--rootfs` takes the place of the image that follows."""
@@ -117,14 +104,12 @@ class Place:
         if not base.is_relative_to("/usr"):
             volumes[base] = base
         options = [f"--volume={source}:{target}:ro" for source, target in volumes.items()]
-        if self._lasting is not None:
-            options.append(f"--volume={self._lasting}:{self._lasting}")
         options += [f"--env={name}={value}" for name, value in self.image.items()]
         return [*options, "--network=host", "--no-hosts", f"--timeout={LONGEST}", "--rootfs"]
 
     def _make_root(self, number: int) -> Path:
         """Lay out a root file system with nothing in it but what every program wants."""
-        root = self._root(number)
+        root = self._directory / f"root-{number}"
         for path in ("etc", "usr", "root", "runner", "tmp", "home/runner"):
             (root / path).mkdir(parents=True)
         for name, text in ETC.items():
@@ -133,17 +118,13 @@ class Place:
             (root / name).symlink_to(f"usr/{name}")
         (root / "tmp").chmod(0o1777)
         (root / "runner").chmod(0o775)
-        (root / "home/runner").chmod(self.home_mode)
         return root
-
-    def _root(self, number: int) -> Path:
-        return self._directory / f"root-{number}"
 
 
 class Pod(Place):
     """A pod of a container group."""
 
-    user, home_mode, image = (1000, 0), 0o555, {**ENVIRONMENT, **HOMELESS}
+    image: t.ClassVar = {**ENVIRONMENT, **HOMELESS}
 
     def command(self, number: int) -> list[str]:
         run = ["podman", "run", "--rm", "--interactive", "--quiet", f"--name={_name(number)}", "--user=1000:0"]
@@ -156,8 +137,6 @@ class Pod(Place):
 
 class Node(Place):
     """An execution node."""
-
-    user, home_mode = (0, 0), 0o755
 
     def command(self, number: int) -> list[str]:
         worker = [str(BIN / "ansible-runner"), "worker"]
