@@ -199,51 +199,79 @@ def test_a_job_here_sees_what_a_job_of_awx_sees(
     }, job.stdout
 
 
-@pytest.mark.parametrize(
-    ("ordering", "finishing", "eab"), [pytest.param(Pod, Node, {}, id="pod"), pytest.param(Node, Pod, EAB, id="node")]
-)
-def test_jobs_that_forget_everything_order_finish_and_then_have_nothing_to_do(
-    make_fleet: t.Callable[..., Fleet], ordering: type[Place], finishing: type[Place], eab: dict[str, str]
-) -> None:
-    """With what careless templates and inventories add to it, and a job that is killed after the CA has signed."""
-    fleet = make_fleet(machines=2, eab=eab, faults=["finalize:lost:silence"])
-    lab, here, there = fleet.lab, fleet.place(ordering), fleet.place(finishing)
-
-    would = fleet.launch(here, job_type="check", show_changes=True)
-    assert would.status == "successful", would.stdout
-    assert "Would order a certificate for *.corp.example.com, corp.example.com" in would.stdout
-    assert made(lab) == {"accounts": 0, "orders": 0, "certificates": 0}
-
-    ordered = fleet.launch(here, verbosity=4, privilege_escalation=True, localhost=BY_SSH)
-    assert ordered.status == "successful", ordered.stdout
-    handed_on = ordered.artifacts["pomerium_certificate"]
+def ordered(fleet: Fleet, place: Place, **template: t.Any) -> None:
+    """Have a job order, and do what the notification of its success asks for."""
+    job = fleet.launch(place, **template)
+    assert job.status == "successful", job.stdout
+    handed_on = job.artifacts["pomerium_certificate"]
+    records = record_lines("\n".join(handed_on["instructions"]))
     assert handed_on["action_required"] is True
-    assert len(record_lines("\n".join(handed_on["instructions"]))) == 2
-    assert record_lines(ordered.stdout) == record_lines("\n".join(handed_on["instructions"]))
+    assert len(records) == 2 and record_lines(job.stdout) == records
+    fleet.lab.paste(records)
 
-    lab.paste(record_lines(ordered.stdout))
-    assert lab.proxy is not None
-    finalize = lab.proxy.rules[0]
-    killed = fleet.launch(here, verbosity=4, kill_when=lambda: finalize.fired > 0)
-    assert killed.status in ("error", "failed") and killed.artifacts == {}
-    assert made(lab) == {"accounts": 1, "orders": 1, "certificates": 1}
-    assert fleet.is_served() == [False, False]
 
-    finished = fleet.launch(there, verbosity=4, show_changes=True, privilege_escalation=True, localhost={})
-    assert finished.status == "successful", finished.stdout
-    assert finished.artifacts["pomerium_certificate"]["renewed"] is True
-    assert made(lab) == {"accounts": 1, "orders": 1, "certificates": 1}
+def finished(fleet: Fleet, place: Place, **template: t.Any) -> None:
+    """Have a job finish the one order that there is, and install."""
+    job = fleet.launch(place, **template)
+    assert job.status == "successful", job.stdout
+    assert job.artifacts["pomerium_certificate"]["renewed"] is True
+    assert made(fleet.lab) == {"accounts": 1, "orders": 1, "certificates": 1}
     assert fleet.is_served() == [True, True]
 
-    mark = lab.proxy.mark()
-    idle = fleet.launch(here, verbosity=4, limit="pom1", show_changes=True)
-    assert (idle.status, idle.changed) == ("successful", {}), idle.stdout
-    assert lab.proxy.mark() == mark
-    assert "pom2" not in idle.stdout
 
+def idle(fleet: Fleet, place: Place, **template: t.Any) -> Job:
+    """Have a job that finds nothing to do, and asks nobody for it."""
+    mark = fleet.lab.pebble.mark()
+    job = fleet.launch(place, **template)
+    assert (job.status, job.changed) == ("successful", {}), job.stdout
+    assert fleet.lab.pebble.mark() == mark
+    return job
+
+
+def searched(fleet: Fleet) -> None:
+    """Have nothing found in what AWX keeps; say of how much that is said."""
     assert fleet.search() == {}
     print(*(f"{len(job.events):4} events in {job.seconds:4.1f} s" for job in fleet.jobs), sep="\n")
     print(f"{len(fleet.secrets)} forms of secrets, in none of {sum(len(job.events) for job in fleet.jobs)} events")
+
+
+def test_ordered_in_a_pod_killed_once_the_ca_has_signed_and_finished_on_a_node(
+    make_fleet: t.Callable[..., Fleet],
+) -> None:
+    """R45 among it, with privilege escalation ticked and an inventory that defines localhost in ways of its own."""
+    fleet = make_fleet(machines=2, faults=["finalize:lost:silence"])
+    lab, pod, node = fleet.lab, fleet.place(Pod), fleet.place(Node)
+    ordered(fleet, pod, verbosity=4, privilege_escalation=True, localhost=BY_SSH)
+
+    assert lab.proxy is not None
+    (finalize,) = lab.proxy.rules
+    killed = fleet.launch(pod, verbosity=4, kill_when=lambda: finalize.fired > 0)
+    assert killed.status == "error" and killed.artifacts == {}
+    assert made(lab) == {"accounts": 1, "orders": 1, "certificates": 1}
+    assert fleet.is_served() == [False, False]
+
+    finished(fleet, node, verbosity=4, show_changes=True, privilege_escalation=True, localhost={})
+    assert "pom2" not in idle(fleet, pod, verbosity=4, limit="pom1", show_changes=True).stdout
+    searched(fleet)
+
+
+def test_ordered_on_a_node_with_an_account_that_is_bound_and_finished_in_a_pod(
+    make_fleet: t.Callable[..., Fleet],
+) -> None:
+    fleet = make_fleet(machines=2, eab=EAB)
+    pod, node = fleet.place(Pod), fleet.place(Node)
+    ordered(fleet, node, verbosity=4, show_changes=True, localhost={})
+    finished(fleet, pod, verbosity=4, show_changes=True, privilege_escalation=True, localhost=BY_SSH)
+    idle(fleet, node)
+    searched(fleet)
+
+
+def test_a_check_job_orders_nothing_and_says_what_a_job_would_order(make_fleet: t.Callable[..., Fleet]) -> None:
+    fleet = make_fleet(machines=1)
+    job = fleet.launch(fleet.place(Pod), job_type="check", show_changes=True)
+    assert job.status == "successful", job.stdout
+    assert "Would order a certificate for *.corp.example.com, corp.example.com" in job.stdout
+    assert fleet.lab.pebble.requests() == []
 
 
 def test_the_search_finds_what_a_careless_playbook_hands_to_awx_without_printing_it(
