@@ -127,7 +127,10 @@ class Fleet:
             "certificate_resolvers": [self.lab.dns.resolver],
             "pomerium_authority": "always",
         }
-        hosts = {machine.name: {"ansible_host": machine.address} for machine in self.machines}
+        hosts: dict[str, t.Any] = {
+            machine.name: {"ansible_host": machine.address, "ansible_python_interpreter": machine.python}
+            for machine in self.machines
+        }
         inventory = {"pomerium": {"hosts": [*hosts]}, "_meta": {"hostvars": hosts}}
         if localhost is not None:
             inventory["all"] = {"hosts": ["localhost"]}
