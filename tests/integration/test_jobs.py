@@ -30,7 +30,10 @@ from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import forms_
 EAB = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"}
 SURVEY = {
     "certificate_identifiers": "\n".join(IDENTIFIERS),
+    "certificate_allow_limited": "",
+    "certificate_contact": "",
     "certificate_profile": "",
+    "certificate_store_path": "",
     "pomerium_serial": "1",
 }
 """All text, as it is typed; from 2.19 on, Ansible takes it for what YAML would."""

@@ -14,14 +14,15 @@ ODD = "pom1/../../etc"
 
 
 def test_looks_are_read_sorted_and_taken_once(tmp_path: Path) -> None:
-    store = str(tmp_path)
+    store = str(tmp_path / "store")
     assert looks.read_looks(store, "pomerium") == [] and looks.names_with_looks(store) == []
     looks.write_look(store, "pomerium", "pom2", {"kept": {}}, limit=None)
     looks.write_look(store, "pomerium", ODD, None, limit="pom1")
     found = looks.read_looks(store, "pomerium")
     assert [(look["host"], look["limit"]) for look in found] == [(ODD, "pom1"), ("pom2", None)]
     assert looks.names_with_looks(store) == ["pomerium"]
-    assert not [path for path in tmp_path.parent.rglob("etc*")], "a host's name is no path"
+    folder = tmp_path / "store/lineages/pomerium/looks"
+    assert {path.parent for path in tmp_path.rglob("*.json")} == {folder}, "a host's name is no path"
 
     taken = looks.take_look(store, "pomerium", "pom2")
     assert taken is not None and taken["answer"] == {"kept": {}}
