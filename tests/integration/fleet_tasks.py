@@ -25,6 +25,16 @@ HOME = "pomerium"
 """The directory of the bundle below a host's TLS directory."""
 
 
+PUBLISH = """\
+- name: Have the records in the zone file, or not
+  ansible.builtin.lineinfile:
+    path: ZONE
+    line: "{{ item.0.name }}  {{ item.0.ttl }}  IN  {{ item.0.type }}  {{ item.1 }}"
+    state: "{{ certificate_dns_state }}"
+  loop: "{{ certificate_dns_records | ansible.builtin.subelements('entries') }}"
+"""
+
+
 class Fleet:
     """Machines without a certificate, one account, and a CA whose requests are counted from now on.
 
@@ -63,7 +73,9 @@ class Fleet:
         vars_path.write_text(yaml.safe_dump({name: value for name, value in own.items() if value is not None}))
         hosts = {m.name: {**m.inventory(), **self.host_variables.get(m.name, {})} for m in self.machines}
         inventory_path.write_text(yaml.safe_dump({"pomerium": {"hosts": hosts}}))
-        return Ansible(home, collections=COLLECTIONS, inventory_path=inventory_path, vars_path=vars_path)
+        ansible = Ansible(home, collections=COLLECTIONS, inventory_path=inventory_path, vars_path=vars_path)
+        (ansible.home / "ansible.cfg").write_text("[ssh_connection]\npipelining = true\n")
+        return ansible
 
     def run(
         self, playbook: str | Path = SITE, *arguments: str, rc: int = 0, down: t.Sequence[str] = (), **variables: t.Any
@@ -89,9 +101,10 @@ class Fleet:
         return run
 
     def have_certificate(self) -> None:
-        """Order, finish and install, from two controllers."""
-        self.order()
-        self.run()
+        """Order, publish, finish and install, in one run."""
+        tasks = self._directory / "publish.yml"
+        tasks.write_text(PUBLISH.replace("ZONE", str(self.lab.zone_path)))
+        self.run(certificate_publish_tasks=str(tasks))
         assert self.serves_one()
 
     def playbook(self, plays: list[dict[str, t.Any]]) -> Path:

@@ -21,10 +21,7 @@ from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultPr
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 from ansible_collections.zerotrust.pomerium.tests.lab.process import kill_tree, leashed
-from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import ALWAYS
 from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
-
-NAMES = ("pom1", "pom2", "pom3")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +33,7 @@ def lab() -> t.Iterator[Lab]:
 @pytest.fixture
 def fleet(lab: Lab, boot: t.Callable[..., Machine], tmp_path: Path) -> Fleet:
     """Two machines."""
-    return Fleet(lab, tmp_path, *(boot(name) for name in NAMES[:2]))
+    return Fleet(lab, tmp_path, *(boot(name) for name in ("pom1", "pom2")))
 
 
 def proxy(fleet: Fleet) -> FaultProxy:
@@ -148,7 +145,7 @@ def test_a_lost_key_is_made_anew_while_the_order_is_open_and_costs_an_order_afte
     fleet.order()
     for machine in fleet.machines:
         fleet.change(machine.name, "pending/privkey.pem", None)
-    rule = proxy(fleet).respond("certificate", 500, times=ALWAYS)
+    rule = proxy(fleet).inject("certificate:problem:unauthorized,times=always")
     failed = fleet.run(rc=2)
     assert "is lost; another one is made for it" in failed.output and fleet.orders == 1
     rule.lift()
