@@ -32,11 +32,27 @@ SITE = "zerotrust.pomerium.site"
 OURS_OF_TASKS = "mkdir -p /etc/pomerium-by-tasks && cp /etc/pomerium/config.yaml /etc/pomerium-by-tasks/"
 
 
+HOSTS_AS_STORE = ("-e", "certificate_store_path=")
+PUBLISH = """\
+- name: Have the records in the zone file, or not
+  ansible.builtin.lineinfile:
+    path: ZONE
+    line: "{{ item.0.name }}  {{ item.0.ttl }}  IN  {{ item.0.type }}  {{ item.1 }}"
+    state: "{{ certificate_dns_state }}"
+  loop: "{{ certificate_dns_records | ansible.builtin.subelements('entries') }}"
+"""
+
+
 class Fleet:
     """Machines, a store with the certificate that all of them have, and the ways that are compared."""
 
-    def __init__(self, lab: Lab, machines: t.Sequence[Machine], environment: t.Mapping[str, str]) -> None:
+    def __init__(
+        self, lab: Lab, machines: t.Sequence[Machine], environment: t.Mapping[str, str], *, has_orders: bool = False
+    ) -> None:
         self._lab, self._authority = lab, Authority("Benchmark CA")
+        self._has_orders, self._key_type = has_orders, "ec-256"
+        self._publish = lab.directory / "publish.yml"
+        self._publish.write_text(PUBLISH.replace("ZONE", str(lab.zone_path)))
         self._runner = Runner(lab.ansible, machines, environment)
         self._current = lab.store_path / "lineages/pomerium/current"
         for machine in machines:
@@ -45,6 +61,7 @@ class Fleet:
         done = lab.playbook(SITE, timeout=1200)
         if done.rc != 0:
             raise RuntimeError(done.output)
+        self._runner.run(SITE, "-e", "certificate_fleet=true")
         self._tasks_given = self._renewed()
         self._runner.run(BUILTIN, *self._of(self._tasks_given))
 
@@ -54,10 +71,26 @@ class Fleet:
             "ping": lambda do: do(PING),
             "nothing to do: install": lambda do: do(INSTALL, *self._of(self._current)),
             "nothing to do: site": lambda do: do(SITE),
+            "nothing to do: site, hosts as store": lambda do: do(SITE, *HOSTS_AS_STORE),
             "nothing to do: built-in tasks": lambda do: do(BUILTIN, *self._of(self._tasks_given)),
             "renewal: install": self._renew,
             "renewal: built-in tasks": self._renew_by_tasks,
+            **(self._orders() if self._has_orders else {}),
         }
+
+    def _orders(self) -> dict[str, t.Callable[[t.Callable[..., t.Any]], t.Any]]:
+        return {
+            "renewal: site with its order": lambda do: self._order(do, ()),
+            "renewal: site with its order, hosts as store": lambda do: self._order(do, HOSTS_AS_STORE),
+        }
+
+    def _order(self, do: t.Callable[..., t.Any], store: t.Sequence[str]) -> t.Any:
+        """Measure a run that orders, publishes, finishes and installs; then let both stores have that, unmeasured."""
+        self._key_type = "ec-384" if self._key_type == "ec-256" else "ec-256"
+        self._lab.write_vars(certificate_key_type=self._key_type)
+        found = do(SITE, *store, "-e", f"certificate_publish_tasks={self._publish}")
+        self._runner.run(SITE, "-e", "certificate_fleet=true")
+        return found
 
     def round(self) -> dict[str, Cost]:
         return {name: way(self._runner.run) for name, way in self.ways().items()}
@@ -101,7 +134,7 @@ def room_for(hosts: int) -> t.Iterator[None]:
         INOTIFY_INSTANCES.write_text(before)
 
 
-def measure(hosts: int, rounds: int, environment: t.Mapping[str, str]) -> dict[str, t.Any]:
+def measure(hosts: int, rounds: int, environment: t.Mapping[str, str], *, has_orders: bool) -> dict[str, t.Any]:
     """Measure with this many hosts; everything is started before and gone afterwards."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(room_for(hosts))
@@ -110,7 +143,7 @@ def measure(hosts: int, rounds: int, environment: t.Mapping[str, str]) -> dict[s
         machines = [stack.enter_context(Machine(directory / name, name)) for name in names]
         lab = stack.enter_context(Lab(hosts=(), variables={"pomerium_become": True}))
         lab.take(machines)
-        fleet = Fleet(lab, machines, environment)
+        fleet = Fleet(lab, machines, environment, has_orders=has_orders)
         counted = fleet.count()
         measured = [] if rounds else [{name: one.cost for name, one in counted.items()}]
         for number in range(1, rounds + 1):
@@ -153,13 +186,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each way is run (default: 3)")
     parser.add_argument("--forks", type=int, default=20, help="Ansible's forks (default: 20)")
     parser.add_argument("--pipelining", action="store_true", help="with Ansible's pipelining, which is off by default")
+    parser.add_argument("--orders", action="store_true", help="also renew by an order, with each of the two stores")
     parser.add_argument("--output", type=Path, help="write all figures there as JSON")
     options = parser.parse_args()
     missing = what_is_missing()
     if missing is not None:
         parser.error(f"this needs whole machines, and here is no {missing}")
     environment = {"ANSIBLE_FORKS": str(options.forks), "ANSIBLE_PIPELINING": str(options.pipelining)}
-    found = {hosts: measure(hosts, options.rounds, environment) for hosts in options.hosts or (10, 50)}
+    found = {
+        hosts: measure(hosts, options.rounds, environment, has_orders=options.orders)
+        for hosts in options.hosts or (10, 50)
+    }
     print("\n\n".join(table(hosts, one) for hosts, one in found.items()))
     if options.output:
         options.output.write_text(json.dumps(found, indent=2) + "\n")

@@ -159,7 +159,8 @@ def fetch(options: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
     if leaf_sha256 is None and order_uri is None:
         return {"changed": False}
     given = host.fetch(leaf_sha256=leaf_sha256, order_uri=order_uri)
-    if not any([lineage.put_key(pem) for pem in given]):
+    fitting = [pem for pem in given if lineage.put_key(pem)]
+    if not fitting:
         raise UserError(
             "The host gives no key that fits",
             name=host.name,

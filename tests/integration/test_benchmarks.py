@@ -28,6 +28,7 @@ def test_a_fleet_costs_one_round_trip_a_host_and_a_renewal_two(tmp_path: Path) -
         "ping": 1,
         "nothing to do: install": 1,
         "nothing to do: site": 1,
+        "nothing to do: site, hosts as store": 1,
         "renewal: install": 2,
     }
     assert all(one["wall_s"] > 0 and one["cpu_s"] > 0 and one["bytes_a_host"] > 10_000 for one in found.values())
