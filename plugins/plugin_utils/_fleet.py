@@ -122,7 +122,7 @@ def _is_pending(bundle: Bundle, seen: t.Any) -> bool:
         return chain.startswith(bundle.chain.pem(issuers=False).strip())
     try:
         return bool(json.loads(order or b"")["order"]["key_sha256"] == bundle.facts.public_sha256)
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return False
 
 

@@ -24,7 +24,7 @@ from .._pki import keys, trust
 from .._store import looks
 from . import memory as memories
 from .account_key import key_source
-from .kept import Kept, KeptBundle, parse_look, saved_at, usable_order, usable_state
+from .kept import Kept, KeptBundle, parse_look, read_object, saved_at, usable_order, usable_state
 from .memory import Memory, Remembered
 from .options import Access
 from .order import Wish
@@ -58,8 +58,7 @@ class Fleet:
         self._looks_path = params.get("looks_path") or params["store_path"]
         self._kept = [parse_look(look) for look in looks.read_looks(self._looks_path, params["name"])]
         self._answered = [kept for kept in self._kept if kept.has_answered]
-        self._merged_path = os.path.join(lineage.path, "merged.json")
-        self._is_of_other_directory = False
+        self._merged_path = os.path.join(self._looks_path, "lineages", params["name"], "merged.json")
         self._check_answers()
 
     def _check_answers(self) -> None:
@@ -89,7 +88,6 @@ class Fleet:
         self._merge_bundles(fresh)
         self._merge_state(fresh)
         self._merge_order(fresh)
-        _files.make_directory(self._lineage.path)
         text = json.dumps(sorted(merged | {kept.id for kept in fresh}))
         _files.write_file(self._merged_path, text.encode())
 
@@ -115,7 +113,6 @@ class Fleet:
                     refused.append(kept.host)
                 elif newest is None or _age(chain) > _age(newest[0]):
                     newest = (chain, bundle)
-        self._is_of_other_directory = judge.is_of_other_directory
         if judge.reasons:
             self._warn(f"Not used is what {_some(refused)} has: {'; '.join(sorted(judge.reasons))}.")
         ours = self._lineage.current()
@@ -216,7 +213,9 @@ class Fleet:
     @property
     def reason_without_bundle(self) -> str | None:
         """Say why a certificate is due where hosts have one that does not count: it is another directory's."""
-        return "directory" if self._is_of_other_directory else None
+        metas = [read_object(bundle.meta) for kept in self._answered for bundle in kept.bundles]
+        others = {meta.get("directory") for meta in metas} - {None, self._access.directory}
+        return "directory" if others else None
 
     # Guards
 
@@ -273,19 +272,18 @@ class Fleet:
 
     def _check_account_key(self) -> None:
         """Refuse to make an account key while the hosts know of an account: it would be another account."""
-        accounts: set[t.Any] = set()
+        accounts: set[str] = set()
         for kept in self._answered:
             order = usable_order(kept.remembered, directory=self._access.directory)
-            metas = [_meta(bundle.meta) for bundle in kept.bundles]
+            metas = [read_object(bundle.meta) for bundle in kept.bundles]
             accounts |= {order.account_uri} if order else set()
-            accounts |= {meta.get("account_uri") for meta in metas if meta.get("directory") == self._access.directory}
-        accounts -= {None}
+            ours = [meta for meta in metas if meta.get("directory") == self._access.directory]
+            accounts |= {str(meta["account_uri"]) for meta in ours if meta.get("account_uri")}
         if accounts and key_source(self._access).is_missing and not self._access.account_uri:
             raise BadInput(
                 "account_key_path",
                 self._access.key_path,
-                f"there is no account key, but the hosts have what the account {', '.join(sorted(map(str, accounts)))} "
-                "ordered",
+                f"there is no account key, but the hosts have what the account {', '.join(sorted(accounts))} ordered",
                 remedy="Restore its key. Where it is lost, open another account first, with acme_account.",
             )
 
@@ -299,7 +297,6 @@ class _Judge:
         self._wish = wish
         self._roots: list[t.Any] | None = None
         self._account: list[keys.PublicKey] | None = None
-        self.is_of_other_directory = False
         self.reasons: set[str] = set()
 
     def judge(self, bundle: KeptBundle) -> chains.Chain | None:
@@ -313,9 +310,8 @@ class _Judge:
         if bundle.problem is not None:
             self.reasons.add(f"a pair that OpenSSL refuses ({bundle.problem})")
             return None
-        meta = _meta(bundle.meta)
+        meta = read_object(bundle.meta)
         if meta.get("directory") != self._access.directory:
-            self.is_of_other_directory |= meta.get("directory") is not None
             self.reasons.add(f"a certificate of another directory ({meta.get('directory') or 'unknown'})")
             return None
         is_about = meta.get("fingerprint_sha256") == facts.fingerprint_sha256
@@ -352,14 +348,6 @@ def _age(chain: chains.Chain) -> tuple[t.Any, str]:
 
 def _created(order: Remembered | None) -> str:
     return str(order.created) if order is not None else ""
-
-
-def _meta(text: bytes) -> dict[str, t.Any]:
-    try:
-        meta = json.loads(text)
-    except ValueError:
-        return {}
-    return meta if isinstance(meta, dict) else {}
 
 
 def _read(path: str) -> bytes | None:

@@ -29,6 +29,9 @@ LONGEST_LIMIT = timedelta(days=8)
 
 CLOCKS_DIFFER = timedelta(minutes=5)
 
+DAMAGED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What is raised for a text that is not of the form in which we write it."""
+
 _PROOF = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 """A digest in base64url, which is all that a TXT record for a challenge holds (RFC 8555 section 8.4)."""
 
@@ -90,7 +93,7 @@ def parse_look(look: LookFile) -> Kept:
             has_key=bool(answer["has_key"]),
             state=_bytes(answer["state"]),
         )
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except DAMAGED:
         return kept
 
 
@@ -111,9 +114,26 @@ def _bytes(text: t.Any) -> bytes | None:
 def read_order_text(text: bytes) -> Remembered | None:
     """Read a pending order; None where it is damaged."""
     try:
-        return parse_memory(text).order
-    except (ValueError, TypeError, LookupError, AttributeError):
+        order = parse_memory(text).order
+        return order if order is None or _is_sound(order) else None
+    except DAMAGED:
         return None
+
+
+def _is_sound(order: Remembered) -> bool:
+    """Tell whether all is text that is to be."""
+    needed = (order.directory, order.account_uri, order.order_uri, order.created, order.challenge, *order.identifiers)
+    may_lack = (order.profile, order.expires, order.key_sha256)
+    return all(isinstance(one, str) for one in (*needed, *(one for one in may_lack if one is not None)))
+
+
+def read_object(text: bytes) -> dict[str, t.Any]:
+    """Read a JSON object, whose values may be anything; an empty one where it is damaged."""
+    try:
+        found = json.loads(text)
+    except DAMAGED:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def usable_order(remembered: Remembered | None, *, directory: str) -> Remembered | None:
@@ -122,7 +142,10 @@ def usable_order(remembered: Remembered | None, *, directory: str) -> Remembered
         return None
     if not all(_has_origin(url, directory) for url in (remembered.order_uri, remembered.account_uri)):
         return None
-    return replace(remembered, records=tuple(_proofs(remembered.records)))
+    try:
+        return replace(remembered, records=tuple(_proofs(remembered.records)))
+    except DAMAGED:
+        return None
 
 
 def usable_state(text: bytes | None, *, directory: str, now: datetime) -> dict[str, t.Any] | None:
@@ -139,7 +162,7 @@ def usable_state(text: bytes | None, *, directory: str, now: datetime) -> dict[s
             del state["account_uri"]
         if state.get("records_to_remove"):
             state["records_to_remove"] = _proofs(state["records_to_remove"])
-    except (ValueError, TypeError, AttributeError, LookupError):
+    except DAMAGED:
         return None
     return t.cast("dict[str, t.Any]", state)
 
@@ -161,6 +184,9 @@ def _proofs(records: t.Iterable[t.Any]) -> list[dict[str, t.Any]]:
     found = []
     for record in records:
         entries = [entry for entry in record["entries"] if isinstance(entry, str) and _PROOF.match(entry)]
-        if entries and isinstance(record["name"], str):
-            found.append({**record, "entries": entries})
+        if entries:
+            places = {key: None if record[key] is None else str(record[key]) for key in ("zone", "record")}
+            names = [str(name) for name in record["identifiers"]]
+            kind = {"type": "TXT", "ttl": int(record["ttl"]), "identifiers": names}
+            found.append({"name": str(record["name"]), **places, **kind, "entries": entries})
     return found
