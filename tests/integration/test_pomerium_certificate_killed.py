@@ -144,7 +144,7 @@ class Killing:
         left = self._look()
         self._restart()
         self.case.finish(self.installer)
-        assert self.machine.served().leaf == self.case.new.certificate
+        until(self._serves_the_new_one, what="the new one")
         assert self._stray() == set()
         return left
 
@@ -160,6 +160,11 @@ class Killing:
 
     def _serves_what_was(self) -> bool:
         return self.machine.served().leaf != self.case.new.certificate and not self._is_foreign()
+
+    def _serves_the_new_one(self) -> bool:
+        """Where a killed run had switched and put back, Pomerium may still be on its way through that: it serves the
+        new one (as the next run sees), takes what was put back, and only then what the next run has written."""
+        return self.machine.served().leaf == self.case.new.certificate
 
     def _is_foreign(self) -> bool:
         """Whether something is served that is neither old nor new; before the first install it is self-signed."""
