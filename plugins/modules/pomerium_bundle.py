@@ -153,7 +153,7 @@ applied:
   description: What was done.
   returned: with O(step=apply)
   type: dict
-keys:
+fetched:
   description: Keys, for the action plugin alone, which never returns them.
   returned: with O(step=fetch)
   type: dict

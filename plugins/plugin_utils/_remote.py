@@ -146,7 +146,7 @@ class Host:
 
     def fetch(self, **arguments: t.Any) -> list[bytes]:
         """Get the keys that are asked for, as far as the host has them."""
-        return _understood(_keys, self._call("fetch", is_secret=True, **arguments).get("keys"))
+        return _understood(_keys, self._call("fetch", is_secret=True, **arguments).get("fetched"))
 
     def _call(self, step: str, *, is_secret: bool, **arguments: t.Any) -> dict[str, t.Any]:
         given = {**self._base, **arguments, "step": step}

@@ -26,7 +26,7 @@ def take_step(params: dict[str, t.Any], *, check: bool, warn: t.Callable[[str], 
         if params["step"] == "read":
             return {"changed": False, "read": read(params)}
         if params["step"] == "fetch":
-            return {"changed": False, "keys": fetch(params)}
+            return {"changed": False, "fetched": fetch(params)}
         if check:
             raise UserError(f"Check mode changes nothing, so there is no step {params['step']} in it")
         if params["step"] == "stage":
