@@ -33,14 +33,6 @@ OURS_OF_TASKS = "mkdir -p /etc/pomerium-by-tasks && cp /etc/pomerium/config.yaml
 
 
 HOSTS_AS_STORE = ("-e", "certificate_store_path=")
-PUBLISH = """\
-- name: Have the records in the zone file, or not
-  ansible.builtin.lineinfile:
-    path: ZONE
-    line: "{{ item.0.name }}  {{ item.0.ttl }}  IN  {{ item.0.type }}  {{ item.1 }}"
-    state: "{{ certificate_dns_state }}"
-  loop: "{{ certificate_dns_records | ansible.builtin.subelements('entries') }}"
-"""
 
 
 class Fleet:
@@ -51,8 +43,7 @@ class Fleet:
     ) -> None:
         self._lab, self._authority = lab, Authority("Benchmark CA")
         self._has_orders, self._key_type = has_orders, "ec-256"
-        self._publish = lab.directory / "publish.yml"
-        self._publish.write_text(PUBLISH.replace("ZONE", str(lab.zone_path)))
+        self._publish = lab.write_publish_tasks()
         self._runner = Runner(lab.ansible, machines, environment)
         self._current = lab.store_path / "lineages/pomerium/current"
         for machine in machines:

@@ -35,6 +35,14 @@ def read_bytes(path: str) -> bytes:
         return file.read()
 
 
+def read_if_there(path: str) -> bytes | None:
+    """Read a whole file; None where there is none, or it cannot be read."""
+    try:
+        return read_bytes(path)
+    except OSError:
+        return None
+
+
 def read_plain(path: str, *, follow: bool = False) -> tuple[bytes, os.stat_result]:
     """Read a file where somebody else may put what he likes, and tell what it is: its descriptor does, not its name.
 

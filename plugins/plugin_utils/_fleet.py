@@ -91,7 +91,7 @@ def stage(options: t.Mapping[str, t.Any], host: Host, *, check: bool) -> dict[st
     if _is_kept(lineage, seen, files):
         return {"changed": False}
     if not check:
-        state = _read(lineage.state_path)
+        state = _files.read_if_there(lineage.state_path)
         host.stage(
             files=None if files is None else [{"name": name, "content": _base64(data)} for name, data in files.items()],
             state=None if state is None else _base64(state),
@@ -104,14 +104,15 @@ def _files_for(lineage: Lineage, seen: t.Any, *, with_certificate: bool) -> dict
     """Give what a host shall have pending: the order with its key; where none is, nothing, or for a host that lacks
     the certificate in use that with its key, if no install is to bring it. None leaves on the host what it has: a key
     that is not here, or that of this certificate until it is installed."""
-    order, key, bundle = _read(lineage.order_path), _read(lineage.key_path), lineage.current()
+    order, key = _files.read_if_there(lineage.order_path), _files.read_if_there(lineage.key_path)
+    bundle = lineage.current()
     if order is not None:
         return None if key is None else {ORDER: order, KEY: key}
     if bundle is None or (seen is not None and seen["installed"]["sha256"] == bundle.facts.fingerprint_sha256):
         return {}
     if not (with_certificate and bundle.has_key):
         return None if seen is None or _is_pending(bundle, seen) else {}
-    found = {name: _read(os.path.join(bundle.path, name)) for name in (KEY, CHAIN, *META)}
+    found = {name: _files.read_if_there(os.path.join(bundle.path, name)) for name in (KEY, CHAIN, *META)}
     return {name: data for name, data in found.items() if data is not None}
 
 
@@ -167,13 +168,6 @@ def fetch(options: t.Mapping[str, t.Any], host: Host) -> dict[str, t.Any]:
             remedy="Another host is asked, where there is one.",
         )
     return {"changed": False}
-
-
-def _read(path: str) -> bytes | None:
-    try:
-        return _files.read_bytes(path)
-    except OSError:
-        return None
 
 
 def _base64(data: bytes) -> str:

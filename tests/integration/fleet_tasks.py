@@ -25,16 +25,6 @@ HOME = "pomerium"
 """The directory of the bundle below a host's TLS directory."""
 
 
-PUBLISH = """\
-- name: Have the records in the zone file, or not
-  ansible.builtin.lineinfile:
-    path: ZONE
-    line: "{{ item.0.name }}  {{ item.0.ttl }}  IN  {{ item.0.type }}  {{ item.1 }}"
-    state: "{{ certificate_dns_state }}"
-  loop: "{{ certificate_dns_records | ansible.builtin.subelements('entries') }}"
-"""
-
-
 class Fleet:
     """Machines without a certificate, one account, and a CA whose requests are counted from now on.
 
@@ -102,9 +92,7 @@ class Fleet:
 
     def have_certificate(self) -> None:
         """Order, publish, finish and install, in one run."""
-        tasks = self._directory / "publish.yml"
-        tasks.write_text(PUBLISH.replace("ZONE", str(self.lab.zone_path)))
-        self.run(certificate_publish_tasks=str(tasks))
+        self.run(certificate_publish_tasks=str(self.lab.write_publish_tasks()))
         assert self.serves_one()
 
     def playbook(self, plays: list[dict[str, t.Any]]) -> Path:

@@ -52,6 +52,15 @@ corp    IN  A      127.0.0.1
 *.corp  IN  CNAME  pomerium
 """
 """With the wildcard CNAME that the guide begins with: until a TXT record is there, it covers _acme-challenge too."""
+PUBLISH = """\
+- name: Have the records in the zone file, or not
+  ansible.builtin.lineinfile:
+    path: ZONE
+    line: "{{ item.0.name }}  {{ item.0.ttl }}  IN  {{ item.0.type }}  {{ item.1 }}"
+    state: "{{ certificate_dns_state }}"
+  loop: "{{ certificate_dns_records | ansible.builtin.subelements('entries') }}"
+"""
+"""Tasks of a user's own that publish: into the zone file, as the README has it."""
 
 
 class Lab:
@@ -185,6 +194,12 @@ class Lab:
             zone.write(text.rstrip("\n") + "\n")
         if self.dns.errors:
             raise ValueError(f"what was pasted is no zone file: {self.dns.errors}")
+
+    def write_publish_tasks(self) -> Path:
+        """Write tasks for `certificate_publish_tasks` that do what `paste` does, and take it back."""
+        path = self.directory / "publish.yml"
+        path.write_text(PUBLISH.replace("ZONE", str(self.zone_path)))
+        return path
 
     def clear_records(self) -> None:
         """The zone as it was at the beginning."""

@@ -100,20 +100,14 @@ class Fleet:
 
     def _merge_bundles(self, fresh: t.Sequence[Kept]) -> None:
         """Make the newest certificate that counts the current one, where it is newer than ours."""
-        checked: dict[KeptBundle, chains.Chain | None] = {}
-        newest: tuple[chains.Chain, KeptBundle] | None = None
-        refused = []
         judge = _Judge(self._params, self._access, self._wish)
-        for kept in fresh:
-            for bundle in kept.bundles:
-                if bundle not in checked:
-                    checked[bundle] = judge.judge(bundle)
-                chain = checked[bundle]
-                if chain is None:
-                    refused.append(kept.host)
-                elif newest is None or _age(chain) > _age(newest[0]):
-                    newest = (chain, bundle)
+        checked = {
+            bundle: judge.judge(bundle) for bundle in dict.fromkeys(one for kept in fresh for one in kept.bundles)
+        }
+        counted = [(chain, bundle) for bundle, chain in checked.items() if chain is not None]
+        newest = max(counted, key=lambda one: _age(one[0]), default=None)
         if judge.reasons:
+            refused = [kept.host for kept in fresh if any(checked[bundle] is None for bundle in kept.bundles)]
             self._warn(f"Not used is what {_some(refused)} has: {'; '.join(sorted(judge.reasons))}.")
         ours = self._lineage.current()
         if newest is not None and (ours is None or _age(newest[0]) > _age(ours.chain)):
@@ -190,12 +184,12 @@ class Fleet:
 
     def is_acknowledged(self) -> bool:
         """Tell whether a host keeps the pending order with its key, so that neither can be lost with this run."""
-        order = _read(self._lineage.order_path)
+        order = _files.read_if_there(self._lineage.order_path)
         return order is not None and any(kept.order == order and kept.has_key for kept in self._answered)
 
     def is_unsaved(self) -> bool:
         """Tell whether a host that can be written to lacks something of what is pending here, or was learned."""
-        order, bundle = _read(self._lineage.order_path), self._lineage.current()
+        order, bundle = _files.read_if_there(self._lineage.order_path), self._lineage.current()
         for kept in self._answered:
             if order is not None:
                 lacks = kept.order != order or not kept.has_key
@@ -350,15 +344,8 @@ def _created(order: Remembered | None) -> str:
     return str(order.created) if order is not None else ""
 
 
-def _read(path: str) -> bytes | None:
-    try:
-        return _files.read_bytes(path)
-    except OSError:
-        return None
-
-
 def _read_list(path: str) -> list[str]:
-    found = json.loads(_read(path) or b"[]")
+    found = json.loads(_files.read_if_there(path) or b"[]")
     return found if isinstance(found, list) else []
 
 

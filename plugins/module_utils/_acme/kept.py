@@ -12,6 +12,7 @@ Private to this collection.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 import typing as t
@@ -65,7 +66,7 @@ class Kept:
     has_key: bool = False
     state: bytes | None = None
 
-    @property
+    @functools.cached_property
     def remembered(self) -> Remembered | None:
         """The pending order; None where there is none, or it is damaged."""
         return None if self.order is None else read_order_text(self.order)

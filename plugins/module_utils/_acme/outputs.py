@@ -138,10 +138,7 @@ def _write(files: t.Mapping[str, tuple[bytes, int]]) -> None:
 
 def _read(path: str) -> bytes:
     """Give what is there by now, nothing where there is no file or it cannot be read."""
-    try:
-        return _files.read_bytes(path)
-    except OSError:
-        return b""
+    return _files.read_if_there(path) or b""
 
 
 def _key(path: str | None) -> keys.PrivateKey | None:
