@@ -93,6 +93,7 @@ def stage(options: t.Mapping[str, t.Any], host: Host, *, check: bool) -> dict[st
     if not check:
         state = _files.read_if_there(lineage.state_path)
         host.stage(
+            config_path=options["config_path"],  # chooses the process, where several run
             files=None if files is None else [{"name": name, "content": _base64(data)} for name, data in files.items()],
             state=None if state is None else _base64(state),
         )
