@@ -1,0 +1,75 @@
+# Copyright: zerotrust.pomerium contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What publishes TXT records: two methods, and the options that it takes.
+
+To add one: a file here with a class and its OPTIONS, a line in `choose.py`, and its sub-options in the doc fragment
+`_publisher`. Private to this collection.
+"""
+
+from __future__ import annotations
+
+import abc
+import typing as t
+
+from ..._errors import BadInput
+from ..records import absolute
+
+if t.TYPE_CHECKING:
+    from ..records import DnsRecord
+
+OPTIONS: dict[str, t.Any] = {
+    "zone": {"type": "str"},
+    "ttl": {"type": "int", "default": 60},
+    "timeout": {"type": "int", "default": 60},
+}
+"""What every publisher takes: the zone where it cannot be found out, the TTL, and the seconds for one attempt."""
+
+
+class Publisher(abc.ABC):
+    """Adds and removes values, one by one: what others have at the same name stays as it is (R13).
+
+    The constructor takes the sub-options of `publisher` and raises BadInput for what cannot be right; nothing is asked
+    yet. Both methods may be called again with the same records, also after they were killed half way.
+    """
+
+    OPTIONS: t.ClassVar[dict[str, t.Any]] = {}
+    """The argument spec of its own sub-options."""
+
+    REQUIRED: t.ClassVar[tuple[str, ...]] = ()
+    """Those of them that must be given."""
+
+    def __init__(self, options: t.Mapping[str, t.Any]) -> None:
+        self.options = options
+        self.ttl: int = options["ttl"]
+        self.timeout: float = options["timeout"]
+        if self.ttl < 0:
+            raise BadInput("publisher.ttl", self.ttl, "not a number of seconds", remedy="Give 60 or so.")
+        if self.timeout <= 0:
+            raise BadInput("publisher.timeout", options["timeout"], "not a number of seconds", remedy="Give 60 or so.")
+
+    @property
+    def delegation(self) -> t.Mapping[str, str]:
+        """The names that it writes for challenge names, where it alone knows them."""
+        return {}
+
+    @abc.abstractmethod
+    def add(self, records: t.Sequence[DnsRecord]) -> None:
+        """Have all entries of these records in their zones. Raises UserError that says what the other side answered."""
+
+    @abc.abstractmethod
+    def remove(self, records: t.Sequence[DnsRecord]) -> None:
+        """Have no entry of these records in their zones; one that is not there is fine. Raises UserError."""
+
+    def zone_of(self, record: DnsRecord) -> str:
+        """Give the zone to write in, without final dot. Raises BadInput where nobody knows it."""
+        zone = self.options.get("zone") or record.zone
+        name = record.name.rstrip(".")
+        if not zone:
+            why = f"the zone of {name} is not known"
+            raise BadInput("publisher.zone", None, why, remedy="Give the zone that holds it.")
+        bare = absolute(zone)[:-1]
+        if not f".{name}".endswith(f".{bare}"):
+            raise BadInput("publisher.zone", zone, f"{name} does not lie in it", remedy="Give the zone that holds it.")
+        return bare
