@@ -126,6 +126,21 @@ options:
     default: dns-01
 """
 
+    DELEGATION = r"""
+options:
+  delegation:
+    description:
+      - Challenge names (C(_acme-challenge.corp.example.com)) that have a CNAME, made once, and where each of them leads
+        to. The TXT record is written there.
+    type: dict
+  follow_cname:
+    description:
+      - Whether to find that out by DNS, for challenge names that are not in O(delegation). Leave it off where a wildcard
+        CNAME covers the challenge names.
+    type: bool
+    default: false
+"""
+
     TIMEOUTS = r"""
 options:
   propagation_timeout:

@@ -15,15 +15,21 @@ author: zerotrust.pomerium contributors (@zerotrust)
 description:
   - Everything from the account to the stored certificate in one task that converges. It orders when a certificate is
     missing, other names are wanted, or a third of its lifetime is left (half, where it lives less than ten days).
-  - A person publishes the TXT records. The run that orders returns them in RV(instructions) and ends well; the next run
-    finds them in DNS and finishes the same order. Run in between, it gives the same records and changes nothing.
+  - With O(publisher) one run does all of it. The TXT records are written, waited for at every name server, and removed
+    when the certificate is there. A run that was killed anywhere is taken up by the next, which also removes what the
+    killed one has left in DNS.
+  - Without, a person publishes the TXT records. The run that orders returns them in RV(instructions) and ends well; the
+    next run finds them in DNS and finishes the same order. Run in between, it gives the same records and changes
+    nothing.
   - Deciding that nothing is due asks nobody and loads nothing of the ACME libraries.
   - Each certificate has a new private key, which is on disk before the CA is asked to sign for it. No return value
     holds a key.
 extends_documentation_fragment:
   - zerotrust.pomerium._acme
   - zerotrust.pomerium._acme.challenge
+  - zerotrust.pomerium._acme.delegation
   - zerotrust.pomerium._acme.dns_check
+  - zerotrust.pomerium._publisher
   - zerotrust.pomerium._acme.timeouts
   - zerotrust.pomerium._acme.attributes
 attributes:
@@ -146,6 +152,10 @@ options:
         description: Not used.
         type: list
         elements: str
+      challenge_names:
+        description: Not used.
+        type: list
+        elements: str
   order:
     description:
       - V(due) orders where a certificate is due.
@@ -193,6 +203,23 @@ EXAMPLES = r"""
     msg: "{{ certificate.instructions }}"
   run_once: true
   when: certificate.action_required
+
+- name: The same with nobody in between, where the name server takes updates
+  zerotrust.pomerium.acme_certificate:
+    acme_directory: https://acme-staging-v02.api.letsencrypt.org/directory
+    account_key_path: /srv/acme/account.pem
+    terms_agreed: true
+    store_path: /srv/acme/store
+    identifiers:
+      - "*.corp.example.com"
+      - corp.example.com
+    publisher:
+      type: rfc2136
+      server: ns1.example.com
+      key_name: acme.example.com
+      key_secret: "{{ tsig_secret }}"
+  delegate_to: localhost
+  run_once: true
 """
 
 RETURN = r"""
@@ -356,6 +383,12 @@ dns_records:
       type: list
       elements: str
       sample: ["*.corp.example.com"]
+    challenge_names:
+      description: Names that the CA looks up; one that is not RV(dns_records[].name) needs a CNAME that leads there.
+      returned: success
+      type: list
+      elements: str
+      sample: [_acme-challenge.corp.example.com.]
 authorizations:
   description: What the CA asks about each name.
   returned: success
@@ -495,8 +528,11 @@ cert_id:
   sample: aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE
 """
 
+from functools import partial
+
 from ..module_utils._acme.converge import converge
-from ..module_utils._acme.options import CHALLENGE, DNS_CHECK, RECORD, TIMEOUTS, acme_spec
+from ..module_utils._acme.options import CHALLENGE, DELEGATION, DNS_CHECK, RECORD, TIMEOUTS, acme_spec
+from ..module_utils._dns.publishers.choose import PUBLISHER, choose_publisher, complete_publisher
 from ..module_utils._pki.keys import KEY_TYPES
 from ..module_utils._run import run
 
@@ -506,8 +542,11 @@ def main() -> None:
     run(
         acme_spec(
             CHALLENGE,
+            DELEGATION,
             DNS_CHECK,
+            PUBLISHER,
             TIMEOUTS,
+            complete=complete_publisher,
             identifiers={"type": "list", "elements": "str", "required": True},
             name={"type": "str", "default": "pomerium"},
             store_path={"type": "path", "required": True},
@@ -527,7 +566,7 @@ def main() -> None:
             stop_after={"type": "str", "choices": ["order", "never"], "default": "never"},
             on_error={"type": "str", "choices": ["fail", "return"], "default": "fail"},
         ),
-        converge,
+        partial(converge, choose_publisher=choose_publisher),
         needs=("acme", "cryptography", "dns", "idna"),
     )
 

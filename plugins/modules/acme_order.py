@@ -20,6 +20,7 @@ description:
 extends_documentation_fragment:
   - zerotrust.pomerium._acme
   - zerotrust.pomerium._acme.challenge
+  - zerotrust.pomerium._acme.delegation
   - zerotrust.pomerium._acme.dns_check
   - zerotrust.pomerium._acme.attributes
 attributes:
@@ -177,6 +178,12 @@ dns_records:
       type: list
       elements: str
       sample: ["*.corp.example.com"]
+    challenge_names:
+      description: Names that the CA looks up; one that is not RV(dns_records[].name) needs a CNAME that leads there.
+      returned: success
+      type: list
+      elements: str
+      sample: [_acme-challenge.corp.example.com.]
 authorizations:
   description: What the CA asks about each name.
   returned: success
@@ -219,7 +226,7 @@ action_required:
   sample: true
 """
 
-from ..module_utils._acme.options import CHALLENGE, DNS_CHECK, acme_spec
+from ..module_utils._acme.options import CHALLENGE, DELEGATION, DNS_CHECK, acme_spec
 from ..module_utils._acme.step_order import place_order
 from ..module_utils._run import run
 
@@ -229,6 +236,7 @@ def main() -> None:
     run(
         acme_spec(
             CHALLENGE,
+            DELEGATION,
             DNS_CHECK,
             mutually_exclusive=[["state_path", "order_uri"], ["identifiers", "csr_path", "csr_content"]],
             required_one_of=[["identifiers", "csr_path", "csr_content"]],

@@ -21,16 +21,9 @@ from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import 
     made,
     tree,
 )
-from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import ModuleDied, WarmModules
-from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import (
-    CUT,
-    AfterSuccess,
-    Outcome,
-    Reply,
-    Request,
-    Rule,
-    path_of,
-)
+from ansible_collections.zerotrust.pomerium.tests.integration.kill_rules import KillAfter, KillBefore, die
+from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import WarmModules
+from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import path_of
 from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
 
 ONE_OF_EACH = {"accounts": 1, "orders": 1, "certificates": 1}
@@ -204,40 +197,6 @@ def test_r33_after_a_restart_of_the_ca_one_account_and_one_order_are_made_anew(c
     controller.paste(after)
     assert controller.run("acme_certificate", **names).ok["names"] == names["identifiers"]
     assert made(controller.lab) == {"accounts": 3, "orders": 3, "certificates": 2}
-
-
-class KillBefore(Rule):
-    """Kill the module that asks; the CA never sees the request."""
-
-    def __init__(self, modules: WarmModules, path: str, **rule: t.Any) -> None:
-        super().__init__(path, **rule)
-        self._modules = modules
-
-    def before(self, request: Request) -> Outcome | None:
-        if not self._fires():
-            return None
-        assert self._modules.kill_runs(), "a module has asked, so one runs"
-        return CUT
-
-
-class KillAfter(AfterSuccess):
-    """Kill the module that has asked; the CA has done it."""
-
-    def __init__(self, modules: WarmModules, path: str, **rule: t.Any) -> None:
-        super().__init__(path, **rule)
-        self._modules = modules
-
-    def change(self, reply: Reply) -> Outcome:
-        assert self._modules.kill_runs(), "a module has asked, so one runs"
-        return CUT
-
-
-def die(controller: Controller, rule: Rule) -> None:
-    assert controller.lab.proxy is not None
-    controller.lab.proxy.add(rule)
-    with pytest.raises(ModuleDied):
-        controller.run("acme_certificate")
-    assert rule.left == 0
 
 
 def test_killed_once_at_every_step_it_ends_with_one_certificate(

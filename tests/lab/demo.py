@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""`make demo`: the guide from nothing to a certificate that browsers of the lab accept, on real parts, step by step.
+"""`make demo`: the guide from nothing to a certificate that browsers of the lab accept, then the same with nobody.
 
 It exits with an error where anything is not as told: each claim on the screen was checked before it is printed.
 """
@@ -10,6 +10,7 @@ It exits with an error where anything is not as told: each claim on the screen w
 from __future__ import annotations
 
 import difflib
+import json
 import signal
 import sys
 import textwrap
@@ -23,13 +24,14 @@ if not __package__:  # run as a file: everything else comes from the tree copy, 
     sys.path.insert(0, str(_here.parents[5] if _in_tree else _here.parents[2] / ".cache"))
 
 from ansible_collections.zerotrust.pomerium.tests.lab.handshake import Visit
-from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
+from ansible_collections.zerotrust.pomerium.tests.lab.lab import IDENTIFIERS, Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import PlaybookRun
 from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import PomeriumHost
 from cryptography import x509
 
 SITE = "zerotrust.pomerium.site"
 NAME = "app.corp.example.com"
+MORE = "*.team.example.com"
 SETTINGS = sorted(["certificate_file", "certificate_key_file", "certificate_authority_file"])
 
 
@@ -129,13 +131,37 @@ def show_served(lab: Lab) -> None:
         say("(Pomerium here is a stand-in, which treats certificates as the real one does; set POMERIUM_BIN for that.)")
 
 
+def unattended(lab: Lab) -> None:
+    title("7. With nobody in between: the name server takes updates, and one name more is wanted")
+    lab.publisher_path.touch(mode=0o600)
+    lab.publisher_path.write_text(json.dumps(lab.publisher))
+    lab.write_vars(
+        certificate_identifiers=[*IDENTIFIERS, MORE], certificate_publisher_file=str(lab.publisher_path)
+    )
+    shown = {key: "..." if key == "key_secret" else value for key, value in lab.publisher.items()}
+    say(f"publisher.json\n  {json.dumps(shown)}")
+    say(f"vars.yml\n  certificate_publisher_file: publisher.json\n  certificate_identifiers: [..., '{MORE}']\n")
+    zone = lab.zone_path.read_text()
+    run = play(lab, shows="Install the certificate and prove that it is served")
+    check(lab.zone_path.read_text() == zone, "the zone is not as it was", run)
+    for host in lab.hosts:
+        visit = host.visit(NAME, root_pem=lab.pebble.root_pem())
+        check(MORE in names_on(visit), f"{host.name} serves something else", run)
+        say(describe_visit(host, visit))
+    say("\nThe zone is as it was before: what the publisher had added is gone.")
+
+
+def names_on(visit: Visit) -> list[str]:
+    names = visit.served.leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return sorted(names.get_values_for_type(x509.DNSName))
+
+
 def describe_visit(host: PomeriumHost, visit: Visit) -> str:
     leaf = visit.served.leaf
-    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
     until = leaf.not_valid_after_utc.astimezone(timezone.utc)
     return f"""\
 https://{NAME}/ on {host.name} (127.0.0.1:{host.port}): {visit.status}, certificate verified
-    names   {", ".join(sorted(names))}
+    names   {", ".join(names_on(visit))}
     issuer  {leaf.issuer.rfc4514_string()}
     until   {until:%Y-%m-%d %H:%M} UTC
     chain   {len(visit.served.chain)} certificates, {visit.served.tls_version}"""
@@ -157,6 +183,7 @@ def main() -> int:
             show_settings(lab)
             idle(lab)
             show_served(lab)
+            unattended(lab)
     except NotAsTold as error:
         print(f"\nNot as told: {error}", file=sys.stderr)
         return 1

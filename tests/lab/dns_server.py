@@ -5,9 +5,9 @@
 """A small authoritative DNS server on UDP and TCP that serves master files and misbehaves by script.
 
 It answers as RFC 1034, 2181, 2308, 4592 and 6891 say (AA, SOA with negative answers, referrals with glue, wildcards,
-EDNS with 1232 octets, truncation), keeps the case of the question, refuses what lies outside of its zones, and
-remembers every query. `misbehave` says how it errs, for which name and for how many queries. Zone files are read
-again when they change; dns_zone.py says how records are pasted.
+EDNS with 1232 octets, truncation), keeps the case of the question, refuses what lies outside of its zones, takes
+updates (dns_update.py), and remembers every query. `misbehave` says how it errs, for which name and for how many
+queries. Zone files are read again when they change; dns_zone.py says how records are pasted.
 
 By hand: `python -m ansible_collections.zerotrust.pomerium.tests.lab.dns_server --zone example.com=FILE --port 5300`.
 """
@@ -33,7 +33,9 @@ import dns.opcode
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
+import dns.tsigkeyring
 import dns.zone
+from ansible_collections.zerotrust.pomerium.tests.lab.dns_update import apply_update, read_query
 from ansible_collections.zerotrust.pomerium.tests.lab.dns_zone import Answer, ZoneFile, resolve
 from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
 
@@ -68,8 +70,17 @@ class Misbehaviour:
 class DnsServer:
     """The server, on threads of this process; use it as a context manager."""
 
-    def __init__(self, zones: t.Mapping[str, Path], *, address: str = "127.0.0.1", port: int = 0) -> None:
-        """Serve `zones` (origin to master file). Port 0 is a free one; below 1024 it takes root."""
+    def __init__(
+        self,
+        zones: t.Mapping[str, Path],
+        *,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        tsig_keys: t.Mapping[str, str] | None = None,
+    ) -> None:
+        """Serve `zones` (origin to master file). Port 0 is a free one; below 1024 it takes root. Who signs with one of
+        `tsig_keys` (name to base64, HMAC-SHA256) may update the files."""
+        self._keyring = dns.tsigkeyring.from_text(dict(tsig_keys or {}))
         self._zones = [ZoneFile(origin, path) for origin, path in zones.items()]
         self.address = address
         self.port = port or LEASES.lease(address)
@@ -202,7 +213,7 @@ class DnsServer:
     def _respond(self, wire: bytes, transport: t.Literal["udp", "tcp"]) -> bytes | None:
         """The answer to one message, or None where none is to be sent."""
         try:
-            query = dns.message.from_wire(wire, ignore_trailing=True)
+            query = read_query(wire, self._keyring)
         except dns.exception.DNSException:
             return _format_error(wire)
         if query.flags & dns.flags.QR:
@@ -220,6 +231,10 @@ class DnsServer:
 
     def _answer(self, query: dns.message.Message, transport: str) -> dns.message.Message | None:
         response = dns.message.make_response(query, our_payload=EDNS_PAYLOAD)
+        if query.opcode() == dns.opcode.UPDATE:
+            with self._guard:
+                response.set_rcode(apply_update(query, self._zones))
+            return response
         if query.opcode() != dns.opcode.QUERY:
             response.set_rcode(dns.rcode.NOTIMP)
             return response

@@ -11,8 +11,10 @@ says what to type, and leaves it running until Ctrl-C. Nothing here needs root, 
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import sys
@@ -52,6 +54,8 @@ corp    IN  A      127.0.0.1
 *.corp  IN  CNAME  pomerium
 """
 """With the wildcard CNAME that the guide begins with: until a TXT record is there, it covers _acme-challenge too."""
+TSIG_NAME = "acme.example.com"
+"""The key that may update the zone."""
 PUBLISH = """\
 - name: Have the records in the zone file, or not
   ansible.builtin.lineinfile:
@@ -90,11 +94,13 @@ class Lab:
         self.zone_path = self.directory / "example.com.zone"
         self.account_key_path = self.directory / "controller/account.pem"
         self.store_path = self.directory / "controller/store"
+        self.publisher_path = self.directory / "controller/publisher.json"
         self.account_key_path.parent.mkdir(exist_ok=True)
         self._host_names, self._host_config = hosts, host_config
         self._faults, self._pebble_arguments = faults, dict(pebble or {})
         self._ca_name, self._is_fleet, self._variables = ca, store == "fleet", dict(variables or {})
         self._stack = contextlib.ExitStack()
+        self.tsig_secret = base64.b64encode(secrets.token_bytes(32)).decode()
         self.proxy: FaultProxy | None = None
         self.hosts: list[PomeriumHost] = []
 
@@ -111,7 +117,8 @@ class Lab:
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         self.zone_path.write_text(ZONE)
-        self.dns = stack.enter_context(DnsServer({"example.com": self.zone_path}))
+        keys = {TSIG_NAME: self.tsig_secret}
+        self.dns = stack.enter_context(DnsServer({"example.com": self.zone_path}, tsig_keys=keys))
         self.ca = stack.enter_context(self._new_ca())
         if self._faults:
             self.proxy = stack.enter_context(FaultProxy(self.pebble, self.directory / "proxy"))
@@ -195,6 +202,17 @@ class Lab:
         if self.dns.errors:
             raise ValueError(f"what was pasted is no zone file: {self.dns.errors}")
 
+    @property
+    def publisher(self) -> dict[str, t.Any]:
+        """A publisher for the zone, as `certificate_publisher` takes it."""
+        return {
+            "type": "rfc2136",
+            "server": self.dns.address,
+            "port": self.dns.port,
+            "key_name": TSIG_NAME,
+            "key_secret": self.tsig_secret,
+        }
+
     def write_publish_tasks(self) -> Path:
         """Write tasks for `certificate_publish_tasks` that do what `paste` does, and take it back."""
         path = self.directory / "publish.yml"
@@ -208,6 +226,7 @@ class Lab:
     def secrets(self) -> dict[str, str]:
         """Every secret there is at this moment, by what it is; keys in all the forms in which they could leak."""
         found = {f"EAB key {kid}": key for kid, key in self.ca.eab_keys.items()}
+        found["TSIG key"] = self.tsig_secret
         for host in self.hosts:
             found.update(host.secrets())
         for path in sorted(self.directory.rglob("*.pem")):

@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from .._dns.records import DnsRecord
 from .._errors import BadInput, UserError
 from .._pki import chain as chains
 from .._pki import keys
@@ -28,14 +29,21 @@ from .order import Wish
 from .renewal import Decision, decide, renew_at
 from .returns import NO_ORDER, certificate_returns
 
+if t.TYPE_CHECKING:
+    from .._dns.publisher import Publisher
+
 Warn = t.Callable[[str], None]
+ChoosePublisher = t.Callable[[t.Mapping[str, t.Any]], "t.Optional[Publisher]"]
 
 FORCE_MIN_AGE = timedelta(days=1)
 """`order: force` is ignored for a younger certificate, so that a schedule left on `force` orders once a day."""
 
 
-def converge(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[str, t.Any]:
-    """Do the work of module acme_certificate."""
+def converge(
+    params: dict[str, t.Any], *, check: bool, warn: Warn, choose_publisher: ChoosePublisher
+) -> dict[str, t.Any]:
+    """Do the work of module acme_certificate; `choose_publisher` makes the publisher that the options name."""
+    publisher = choose_publisher(params)
     wish = Wish(tuple(parse_identifiers(params["identifiers"])), params.get("profile"), params["challenge"])
     access = access_from(params)
     lineage = Lineage(params["store_path"], params["name"], is_fleet=params["fleet"])
@@ -43,7 +51,7 @@ def converge(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[str, 
     with contextlib.nullcontext() if check and fleet is None else lineage.lock():
         if fleet is not None:
             fleet.merge()
-        return Run(params, access, wish, lineage, fleet, check, warn).result()
+        return Run(params, access, wish, lineage, fleet, publisher, check, warn).result()
 
 
 @dataclass
@@ -56,6 +64,7 @@ class Run:
     wish: Wish
     lineage: Lineage
     fleet: Fleet | None
+    publisher: Publisher | None
     check: bool
     warn: Warn
 
@@ -75,7 +84,27 @@ class Run:
                 raise
             facts = {key: value for key, value in error.facts.items() if key in ("missing_records", "problems")}
             done = {"phase": "idle", "error": str(error), **facts}
-        return self._returns(decision, done, before=bundle)
+        finally:
+            removed = self._clean_up()
+        return self._returns(decision, done, before=bundle, removed=removed)
+
+    def _clean_up(self) -> list[dict[str, t.Any]]:
+        """Remove what no order needs any more, also of runs before this one (R14); give what was removed.
+
+        It never fails a run: what cannot be removed is remembered for the next one.
+        """
+        only_looks = self.params["order"] == "never" and self.params["stop_after"] == "order"
+        if self.publisher is None or self.check or only_looks:
+            return []
+        left = leftovers.remaining(self.lineage)
+        try:
+            if left:
+                self.publisher.remove([DnsRecord.from_returns(record) for record in left])
+                leftovers.forget(self.lineage, left)
+        except UserError as error:
+            self.warn(f"TXT records that no order needs any more are still there, the next run tries again. {error}")
+            return []
+        return left
 
     def _pending(self, bundle: Bundle | None) -> Remembered | None:
         """Read the order that an earlier run placed; one that is finished and installed already is dropped."""
@@ -149,10 +178,19 @@ class Run:
         if state.get("limited_by") == self.access.directory:
             limits = Memory(limited_until=state.get("limited_until"), limited_why=state.get("limited_why"))
             limits.check_limit(now=memories.utc_now())
-        issue = Issue(self.params, self.access, self.wish, self.lineage, self.fleet, check=self.check, warn=self.warn)
+        issue = Issue(
+            self.params, self.access, self.wish, self.lineage, self.fleet, self.publisher, self.check, self.warn
+        )
         return issue.run(remembered, may_order=may_order)
 
-    def _returns(self, decision: Decision, done: dict[str, t.Any], *, before: Bundle | None) -> dict[str, t.Any]:
+    def _returns(
+        self,
+        decision: Decision,
+        done: dict[str, t.Any],
+        *,
+        before: Bundle | None,
+        removed: t.Sequence[t.Mapping[str, t.Any]],
+    ) -> dict[str, t.Any]:
         """Complete the return values: the certificate in use comes last, read anew from the store."""
         bundle = self.lineage.current()
         values: dict[str, t.Any] = {
@@ -178,6 +216,10 @@ class Run:
         values["diff"] = {"before": _summary(before), "after": _summary(bundle)}
         if values["changed"] and values["diff"]["before"] == values["diff"]["after"]:
             values["diff"]["after"]["order"] = values["order_uri"] or f"a new one for {', '.join(self.wish.names)}"
+        if removed:
+            values["changed"] = True
+            values["diff"]["before"]["leftover_records"] = [record["name"] for record in removed]
+            values["diff"]["after"]["leftover_records"] = []
         return values
 
     def _fleet_returns(self, bundle: Bundle | None) -> dict[str, t.Any]:

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 
 from .._dns import propagation
 from .._dns.lookup import Resolvers
+from .._dns.records import TTL_SECONDS
 from .._errors import UserError
 from .._pki import chain as chains
 from .._pki import keys
@@ -25,10 +26,10 @@ from .._version import VERSION
 from . import leftovers
 from . import memory as memories
 from .account import create_account, find_account
-from .finalize import Outcome, Plan, drive
+from .finalize import Outcome, Plan, drive, missing_records_error
 from .memory import Memory, Remembered
 from .options import Access
-from .order import Placed, Wish, awaiting_records, pick_up, records_for, remembering_limits
+from .order import Asked, Placed, Wish, awaiting_records, pick_up, records_for, remembering_limits
 from .place import check_profile, place, serves_renewal_info
 from .problems import AcmeProblem
 from .resources import parse_moment
@@ -36,10 +37,16 @@ from .returns import order_returns
 from .session import Session, open_session, trust_anchors
 
 if t.TYPE_CHECKING:
-    from .._dns.records import DnsRecord
+    from .._dns.publisher import Publisher
     from .._pki.keys import PrivateKey
     from .._store.lineage import Lineage
     from .fleet import Fleet
+
+UNSEEN = (
+    "They were published, but are not seen there in time. Nothing was sent to the CA and the order stays usable: raise "
+    "propagation_timeout where servers are only slow, and see publisher.zone, delegation and resolvers where they are "
+    "others than the CA asks; then run again."
+)
 
 MIN_REMAINING = timedelta(minutes=30)
 """A person is not sent to the zone for an order that ends sooner; a new one is placed instead."""
@@ -54,6 +61,7 @@ class Issue:
     wish: Wish
     lineage: Lineage
     fleet: Fleet | None
+    publisher: Publisher | None
     check: bool
     warn: t.Callable[[str], None]
 
@@ -69,14 +77,14 @@ class Issue:
                 return {"phase": "idle", "changed": self.check and may_order}
             self._save_account(session)
             resolvers = Resolvers(self.params.get("resolvers") or ())
-            records = self._records(session, placed, resolvers)
+            asked = self._asked(session, placed, resolvers)
             stops = self.params["stop_after"] == "order"
             if not self.check and not (stops and placed.reused and self._is_key_elsewhere(remembered)):
                 self._key(placed)
             if stops and (placed.order.status == "pending" or self.fleet is not None):
-                return self._stopped(placed, records, resolvers)
+                return self._stopped(placed, asked, resolvers)
             self._check_acknowledged(placed)
-            return self._finish(session, placed, records, resolvers)
+            return self._finish(session, placed, asked, resolvers)
 
     def _is_key_elsewhere(self, remembered: Remembered | None) -> bool:
         """Tell whether the key of the pending order lies on hosts, which are asked for it after this step."""
@@ -178,15 +186,25 @@ class Issue:
         if not self.check and not may_order:
             leftovers.drop_pending(self.lineage)
 
-    def _records(self, session: Session, placed: Placed, resolvers: Resolvers) -> list[DnsRecord]:
+    def _asked(self, session: Session, placed: Placed, resolvers: Resolvers) -> Asked:
         """Give the records to publish, and remember them with the order so that they can be removed one day."""
-        records, warnings = records_for(session, awaiting_records(placed), self.wish, resolvers=resolvers)
-        for text in warnings:
+        publisher = self.publisher
+        delegation = {**(publisher.delegation if publisher else {}), **(self.params.get("delegation") or {})}
+        asked = records_for(
+            session,
+            awaiting_records(placed),
+            self.wish,
+            {**self.params, "delegation": delegation},
+            resolvers=resolvers,
+            zone=publisher.zone if publisher else None,
+            ttl=publisher.ttl if publisher else TTL_SECONDS,
+        )
+        for text in asked.warnings:
             self.warn(text)
         if not self.check:
-            shown, kind = [record.returns() for record in records], self.wish.challenge
+            shown, kind = [record.returns() for record in asked.records], self.wish.challenge
             memories.save_records(self.lineage.order_path, shown, challenge=kind, option="store_path")
-        return records
+        return asked
 
     def _key(self, placed: Placed) -> PrivateKey:
         """Give the order's key: once the CA has the CSR no other will do, whatever type is wanted by now."""
@@ -200,19 +218,21 @@ class Issue:
         memories.save_key(self.lineage.order_path, digest, option="store_path")
         return key
 
-    def _stopped(self, placed: Placed, records: list[DnsRecord], resolvers: Resolvers) -> dict[str, t.Any]:
-        seen = propagation.check(records, verify=self.params["verify_dns"], resolvers=resolvers)
+    def _stopped(self, placed: Placed, asked: Asked, resolvers: Resolvers) -> dict[str, t.Any]:
+        """Describe an order that is placed. With a publisher nobody looks yet: resolvers would remember a "no"."""
+        verify = self.params["verify_dns"]
+        missing = () if self.publisher else propagation.check(asked.sought, verify=verify, resolvers=resolvers).missing
         return {
             "done": False,
             "changed": not placed.reused,
-            "phase": "waiting_for_dns" if seen.missing else "validating",
-            "missing_records": [missing.returns() for missing in seen.missing],
-            **order_returns(placed, self.wish, records, missing=seen.missing),
+            "phase": "waiting_for_dns" if missing or self.publisher else "validating",
+            "missing_records": [one.returns() for one in missing],
+            **order_returns(placed, self.wish, asked.records, missing=missing),
         }
 
-    def _finish(
-        self, session: Session, placed: Placed, records: list[DnsRecord], resolvers: Resolvers
-    ) -> dict[str, t.Any]:
+    def _finish(self, session: Session, placed: Placed, asked: Asked, resolvers: Resolvers) -> dict[str, t.Any]:
+        if self.publisher is not None and asked.records and not self.check:
+            self.publisher.add(asked.records)
         try:
             outcome = drive(session, placed, self._plan(placed, resolvers), check=self.check)
         except UserError as error:
@@ -223,11 +243,13 @@ class Issue:
             self.warn(text)
         if outcome.waited:
             self.warn(f"The order {outcome.placed.order.url} is not finished: {outcome.waited}; the next run goes on.")
+        if self.publisher is not None and outcome.missing and not self.check:
+            raise missing_records_error(outcome, remedy=UNSEEN)
         values = {
             "changed": not placed.reused or outcome.answered or (self.check and not outcome.missing),
             "phase": outcome.phase,
             "missing_records": [missing.returns() for missing in outcome.missing],
-            **order_returns(outcome.placed, self.wish, records, missing=outcome.missing),
+            **order_returns(outcome.placed, self.wish, asked.records, missing=outcome.missing),
         }
         if outcome.chain is not None and not self.check:
             values.update(self._store(session, outcome))
@@ -248,7 +270,7 @@ class Issue:
             csr=lambda: make_csr(self._key(placed), self.wish.names),
             verify=self.params["verify_dns"],
             resolvers=resolvers,
-            eager=self.params["records_published"],
+            eager=self.params["records_published"] or self.publisher is not None,
             propagation_timeout=self.params["propagation_timeout"],
             validation_timeout=self.params["validation_timeout"],
             issuance_timeout=self.params["issuance_timeout"],

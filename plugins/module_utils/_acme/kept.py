@@ -187,7 +187,7 @@ def _proofs(records: t.Iterable[t.Any]) -> list[dict[str, t.Any]]:
         entries = [entry for entry in record["entries"] if isinstance(entry, str) and _PROOF.match(entry)]
         if entries:
             places = {key: None if record[key] is None else str(record[key]) for key in ("zone", "record")}
-            names = [str(name) for name in record["identifiers"]]
-            kind = {"type": "TXT", "ttl": int(record["ttl"]), "identifiers": names}
+            names = {key: [str(name) for name in record.get(key) or ()] for key in ("identifiers", "challenge_names")}
+            kind = {"type": "TXT", "ttl": int(record["ttl"]), **names}
             found.append({"name": str(record["name"]), **places, **kind, "entries": entries})
     return found

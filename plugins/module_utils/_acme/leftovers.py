@@ -33,9 +33,9 @@ def remaining(lineage: Lineage) -> list[dict[str, t.Any]]:
 def leave(lineage: Lineage) -> None:
     """Note that the pending order is over: from now on its records are to be removed."""
     order = memories.load_memory(lineage.order_path, option="store_path").order
-    if order is not None and order.records:
-        kept = [record for record in _left(lineage) if record not in order.records]
-        lineage.learn(records_to_remove=[*kept, *order.records][-MOST_REMEMBERED:])
+    if order is not None and order.removable:
+        kept = [record for record in _left(lineage) if record not in order.removable]
+        lineage.learn(records_to_remove=[*kept, *order.removable][-MOST_REMEMBERED:])
 
 
 def drop_pending(lineage: Lineage) -> None:

@@ -23,6 +23,9 @@ from .._lock import hold_lock
 from .._pki.chain import iso
 from .resources import parse_moment
 
+PERSISTENT = "dns-persist-01"
+"""The challenge type whose record is made once."""
+
 LOCK_SECONDS = 600.0
 """Longer than another run's own waits for the CA usually are."""
 
@@ -48,6 +51,11 @@ class Remembered:
         """Say what it was placed for, as `is_for` compares it."""
         names = ", ".join(self.identifiers)
         return f"{names} with the profile {self.profile}" if self.profile else names
+
+    @property
+    def removable(self) -> tuple[t.Mapping[str, t.Any], ...]:
+        """The records that nobody needs once the order is over; a persistent one proves control ever after."""
+        return () if self.challenge == PERSISTENT else self.records
 
     def is_for(self, identifiers: t.Iterable[str], profile: str | None) -> bool:
         """Tell whether it was placed for these names and this profile; the order of names does not matter."""

@@ -67,8 +67,14 @@ RECORD: dict[str, t.Any] = {
     "type": {"type": "str"},
     "ttl": {"type": "int"},
     "identifiers": {"type": "list", "elements": "str"},
+    "challenge_names": {"type": "list", "elements": "str"},
 }
 """Sub-options of a TXT record, as modules return it."""
+
+DELEGATION: dict[str, t.Any] = {
+    "delegation": {"type": "dict"},
+    "follow_cname": {"type": "bool", "default": False},
+}
 
 TIMEOUTS: dict[str, t.Any] = {
     "propagation_timeout": {"type": "int", "default": 120},
@@ -83,11 +89,12 @@ def acme_spec(
     mutually_exclusive: t.Sequence[t.Sequence[str]] = (),
     required_one_of: t.Sequence[t.Sequence[str]] = (),
     required_if: t.Sequence[t.Sequence[t.Any]] = (),
+    complete: t.Callable[[dict[str, t.Any]], dict[str, t.Any]] = lambda params: params,
     **own: t.Any,
 ) -> dict[str, t.Any]:
     """Give `run`'s spec for a module with the shared options (also from a file), option groups, and its own.
 
-    `account_key_required` is false where the module can do without (a certificate's own key may ask to revoke it).
+    `complete` completes what is given beside the account. `account_key_required` is false where the module can do without (a certificate's own key may ask to revoke it).
     """
     spec: dict[str, t.Any] = {**ACCOUNT, "account_file": {"type": "path"}}
     for group in groups:
@@ -99,8 +106,11 @@ def acme_spec(
         "mutually_exclusive": [*map(list, (*EXCLUSIVE, *mutually_exclusive))],
         "required_one_of": [*map(list, needed)],
         "required_if": [*map(list, required_if)],
-        "complete": partial(complete_from_file, option="account_file", options=ACCOUNT, exclusive=EXCLUSIVE),
+        "complete": lambda params: complete(_complete_account(params)),
     }
+
+
+_complete_account = partial(complete_from_file, option="account_file", options=ACCOUNT, exclusive=EXCLUSIVE)
 
 
 @dataclass(frozen=True)

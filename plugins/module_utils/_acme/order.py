@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .._dns.lookup import Resolvers
-from .._dns.records import DnsRecord, absolute, merge
+from .._dns.delegation import written_names
+from .._dns.lookup import Resolvers, Zones
+from .._dns.records import TTL_SECONDS, DnsRecord, absolute, merge
 from .._errors import BadInput, UserError
 from .._pki.chain import iso
 from .._pki.names import Name
@@ -195,23 +196,41 @@ def values_for(session: Session, authorizations: t.Iterable[Authorization], wish
     ]
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What an order wants to see in DNS: the `records` to write, the same values `sought` where the CA looks them up,
+    and `warnings` about names and zones."""
+
+    records: tuple[DnsRecord, ...] = ()
+    sought: tuple[DnsRecord, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
 def records_for(
     session: Session,
     authorizations: t.Iterable[Authorization],
     wish: Wish,
+    params: t.Mapping[str, t.Any],
     *,
     resolvers: Resolvers,
     zone: str | None = None,
-) -> tuple[list[DnsRecord], tuple[str, ...]]:
-    """Give the TXT records to publish with their zones, and warnings about zones that DNS did not tell.
+    ttl: int = TTL_SECONDS,
+) -> Asked:
+    """Give the TXT records of these authorizations, with their zones where DNS (or `zone`) tells them.
 
-    Raises as `values_for`.
+    `params` has the options `delegation` and `follow_cname`. Raises as `values_for` and `written_names`.
     """
     values = values_for(session, authorizations, wish)
-    names = {absolute(name) for name, value, identifier in values}
+    names = sorted({absolute(name) for name, value, identifier in values})
     if not names:
-        return [], ()
-    if zone is not None:
-        return merge(values, zones=dict.fromkeys(names, zone)), ()
-    found = resolvers.zones_of(names)
-    return merge(values, zones=found.names), found.warnings
+        return Asked()
+    written, warnings = written_names(
+        names, delegation=params.get("delegation") or {}, resolvers=resolvers, follow=params["follow_cname"]
+    )
+    targets = sorted(set(written.values()))
+    found = Zones(dict.fromkeys(targets, zone), ()) if zone is not None else resolvers.zones_of(targets)
+    return Asked(
+        records=tuple(merge(values, zones=found.names, written=written, ttl=ttl)),
+        sought=tuple(merge(values, zones=found.names)),
+        warnings=(*warnings, *found.warnings),
+    )

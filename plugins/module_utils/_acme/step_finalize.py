@@ -149,7 +149,7 @@ def _returns(outcome: Outcome, remembered: Remembered | None) -> dict[str, t.Any
         "pending": not issued,
         "missing_records": [missing.returns() for missing in outcome.missing],
         "problems": [],
-        "records_to_remove": list(remembered.records) if issued and remembered else [],
+        "records_to_remove": list(remembered.removable) if issued and remembered else [],
         **certificate_returns(outcome.chain),
     }
 

@@ -112,18 +112,17 @@ class Step:
         """Look the records of the order up, and give all return values."""
         resolvers = Resolvers(self.params.get("resolvers") or ())
         open_ones = awaiting_records(placed)
-        records, warnings = records_for(
-            session, open_ones, self.wish, resolvers=resolvers, zone=self.params.get("zone")
-        )
-        self._remember_records([record.returns() for record in records])
-        seen = propagation.check(records, verify=self.params["verify_dns"], resolvers=resolvers)
-        for text in (*warnings, *seen.warnings):
+        zone = self.params.get("zone")
+        asked = records_for(session, open_ones, self.wish, self.params, resolvers=resolvers, zone=zone)
+        self._remember_records([record.returns() for record in asked.records])
+        seen = propagation.check(asked.sought, verify=self.params["verify_dns"], resolvers=resolvers)
+        for text in (*asked.warnings, *seen.warnings):
             self.warn(text)
         after = _summary(placed.order.url, self.wish)
         return {
             "changed": not placed.reused,
             "account_uri": session.account_uri,
-            **order_returns(placed, self.wish, records, missing=seen.missing),
+            **order_returns(placed, self.wish, asked.records, missing=seen.missing),
             "diff": {"before": after if placed.reused else _summary_of(before), "after": after},
         }
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 
 TTL_SECONDS = 300
 """Short enough that a mistyped value is gone from caches soon; a few providers take nothing below it."""
 
+_SETS = ("entries", "identifiers", "challenge_names")
 _BARE = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 
 
@@ -25,7 +26,8 @@ class DnsRecord:
     """One TXT record set: all `entries` live together at `name`, the name that is really written.
 
     `name` ends with a dot; `zone` does not, and `record` is `name` relative to it (`@` where they are equal), both as
-    DNS modules want them, both None where the zone is not known.
+    DNS modules want them, both None where the zone is not known. `challenge_names` are those that the CA looks up; one
+    that is not `name` has a CNAME that leads there.
     """
 
     name: str
@@ -35,10 +37,18 @@ class DnsRecord:
     record: str | None = None
     type: str = "TXT"
     ttl: int = TTL_SECONDS
+    challenge_names: tuple[str, ...] = ()
 
     def returns(self) -> dict[str, t.Any]:
         """Give the record as the dict that modules return, with lists."""
-        return {**asdict(self), "entries": list(self.entries), "identifiers": list(self.identifiers)}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_returns(cls, given: t.Mapping[str, t.Any]) -> DnsRecord:
+        """Read a record as modules return it; name and entries are enough."""
+        known = {field.name: given[field.name] for field in fields(cls) if given.get(field.name) is not None}
+        lists = {"identifiers": (), **{key: tuple(value) for key, value in known.items() if isinstance(value, list)}}
+        return cls(**{**known, **lists, "name": absolute(known["name"])})
 
 
 def absolute(name: str) -> str:
@@ -58,20 +68,24 @@ def merge(
     values: t.Iterable[tuple[str, str, str]],
     *,
     zones: t.Mapping[str, str | None] | None = None,
+    written: t.Mapping[str, str] | None = None,
     ttl: int = TTL_SECONDS,
 ) -> list[DnsRecord]:
-    """Make one record per name from (name to write, TXT value, identifier) triples, sorted by name.
+    """Make one record per name from (challenge name, TXT value, identifier) triples, sorted by name.
 
     Apex and wildcard have one name and two values (RFC 8555 section 8.4), so entries are a set: unique and sorted, the
-    same for every run. `zones` maps names in the form of `absolute` to their zones (`Resolvers.zones_of` makes it); a
-    name it does not know, or whose zone does not hold it, has no zone.
+    same for every run. `written` maps challenge names to names to write where they are others, `zones` names to write
+    to their zones (`Resolvers.zones_of` makes it), all in the form of `absolute`. A name that `zones` does not know, or
+    whose zone does not hold it, has no zone.
     """
     entries: dict[str, set[str]] = {}
     identifiers: dict[str, set[str]] = {}
+    challenge_names: dict[str, set[str]] = {}
     for given, value, identifier in values:
-        name = absolute(given)
+        name = (written or {}).get(absolute(given), absolute(given))
         entries.setdefault(name, set()).add(value)
         identifiers.setdefault(name, set()).add(identifier)
+        challenge_names.setdefault(name, set()).add(absolute(given))
     records = []
     for name in sorted(entries):
         zone = (zones or {}).get(name)
@@ -84,6 +98,7 @@ def merge(
                 zone=absolute(zone)[:-1] if zone and record else None,
                 record=record,
                 ttl=ttl,
+                challenge_names=tuple(sorted(challenge_names[name])),
             )
         )
     return records
@@ -100,7 +115,8 @@ def join_entries(
     joined: dict[str, dict[str, t.Any]] = {}
     for record in records:
         earlier = joined.get(record["name"], {})
-        both = {field: {*earlier.get(field, ()), *record.get(field, ())} for field in ("entries", "identifiers")}
+        present = [field for field in _SETS if field in record or field in earlier]
+        both = {field: {*(earlier.get(field) or ()), *(record.get(field) or ())} for field in present}
         both["entries"] = {entry for entry in both["entries"] if (record["name"], entry) not in excluded}
         joined[record["name"]] = {**record, **{field: sorted(found) for field, found in both.items()}}
     return [joined[name] for name in sorted(joined) if joined[name]["entries"]]
@@ -153,4 +169,17 @@ def instructions(records: t.Sequence[DnsRecord], *, valid_until: datetime | None
         lines.append("Both values belong at one name: add the second, do not replace the first.")
     elif shared:
         lines.append("All values of one name belong there together: add each, replace none.")
+    leading = cname_lines(records)
+    if leading:
+        lines += ["The CA finds them by these CNAME records, which are made once and stay:", *leading]
     return lines
+
+
+def cname_lines(records: t.Iterable[DnsRecord]) -> list[str]:
+    """Write one line for each CNAME that has to lead from what the CA looks up to what is written."""
+    return [
+        f"{name}  {record.ttl}  IN  CNAME  {record.name}"
+        for record in records
+        for name in record.challenge_names
+        if name != record.name
+    ]

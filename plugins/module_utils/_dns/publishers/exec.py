@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .publisher import Publisher
+from ..publisher import Publisher
 
 if t.TYPE_CHECKING:
     from ..records import DnsRecord

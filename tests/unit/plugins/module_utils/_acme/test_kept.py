@@ -26,6 +26,7 @@ RECORD = {
     "ttl": 300,
     "entries": [PROOF],
     "identifiers": ["corp.example.com"],
+    "challenge_names": ["_acme-challenge.corp.example.com."],
 }
 ORDER: dict[str, t.Any] = {
     "directory": DIRECTORY,

@@ -153,6 +153,7 @@ def order_options(options: dict[str, t.Any], tls_ca: ScriptedCa, tmp_path: Path)
         "renew": False,
         "reuse_min_remaining": 1800,
         "zone": "a.example",
+        "follow_cname": False,
     }
 
 

@@ -77,6 +77,7 @@ def test_returns_hold_lists_and_every_documented_key() -> None:
         "ttl": 300,
         "entries": ["value-a"],
         "identifiers": ["*.corp.example.com"],
+        "challenge_names": ["_acme-challenge.corp.example.com."],
     }
 
 

@@ -4,7 +4,7 @@
 
 """What publishes TXT records: two methods, and the options that it takes.
 
-To add one: a file here with a class and its OPTIONS, a line in `choose.py`, and its sub-options in the doc fragment
+To add one: a file in `publishers/` with a class and its OPTIONS, a line in `publishers/choose.py`, and its sub-options in the doc fragment
 `_publisher`. Private to this collection.
 """
 
@@ -13,11 +13,11 @@ from __future__ import annotations
 import abc
 import typing as t
 
-from ..._errors import BadInput
-from ..records import absolute
+from .._errors import BadInput, UserError
+from .records import absolute
 
 if t.TYPE_CHECKING:
-    from ..records import DnsRecord
+    from .records import DnsRecord
 
 OPTIONS: dict[str, t.Any] = {
     "zone": {"type": "str"},
@@ -42,6 +42,7 @@ class Publisher(abc.ABC):
 
     def __init__(self, options: t.Mapping[str, t.Any]) -> None:
         self.options = options
+        self.zone: str | None = options.get("zone")
         self.ttl: int = options["ttl"]
         self.timeout: float = options["timeout"]
         if self.ttl < 0:
@@ -63,12 +64,12 @@ class Publisher(abc.ABC):
         """Have no entry of these records in their zones; one that is not there is fine. Raises UserError."""
 
     def zone_of(self, record: DnsRecord) -> str:
-        """Give the zone to write in, without final dot. Raises BadInput where nobody knows it."""
-        zone = self.options.get("zone") or record.zone
+        """Give the zone to write in, without final dot. Raises UserError where DNS does not tell, BadInput where the
+        given one does not hold the name."""
+        zone = self.zone or record.zone
         name = record.name.rstrip(".")
         if not zone:
-            why = f"the zone of {name} is not known"
-            raise BadInput("publisher.zone", None, why, remedy="Give the zone that holds it.")
+            raise UserError("The zone to write in is not known", name=name, remedy="Give it in publisher.zone.")
         bare = absolute(zone)[:-1]
         if not f".{name}".endswith(f".{bare}"):
             raise BadInput("publisher.zone", zone, f"{name} does not lie in it", remedy="Give the zone that holds it.")
