@@ -176,8 +176,6 @@ class _Primary:
         response = self._ask(update, names=names)
         rcode = dns.rcode.to_text(response.rcode())
         if rcode == "NOERROR":
-            if self._key and not response.had_tsig:
-                raise self._failure(names, "the answer is not signed", "Something between may have answered.")
             return
         answer, remedy = _REFUSALS.get(rcode, ("the server did not do it", "Its log says more."))
         who = self._signer if self._key else "this machine's address, or give publisher.key_name"
@@ -202,8 +200,10 @@ class _Primary:
                 why = getattr(error, "strerror", None) or "it closed the connection"
                 silent.append(f"{why.lower()} at {Server(address, self._port)}")
             except dns.exception.DNSException as error:
-                raise self._failure(names, *self._refused_key(error)) from None
+                raise self._failure(names, *self._why_unread(error)) from None
             else:
+                if self._key and not response.had_tsig:  # dnspython < 2.8 leaves that to its caller
+                    raise self._failure(names, *self._not_signed)
                 self._addresses = [address]
                 return response
         remedy = "Is publisher.server (and port) right, and is TCP open on the way? Updates need it."
@@ -217,8 +217,8 @@ class _Primary:
             raise self._failure(names, f"it has no address here ({error.strerror})", remedy) from None
         return list(dict.fromkeys(str(place[0]) for *_kind, place in found))
 
-    def _refused_key(self, error: dns.exception.DNSException) -> tuple[str, str]:
-        """Say what a failure of TSIG means, and what to do. dnspython's own words would hold the key at times."""
+    def _why_unread(self, error: dns.exception.DNSException) -> tuple[str, str]:
+        """Say what it means that the other side did not take the signature, or we not its answer; and what to do."""
         import dns.tsig
 
         key = self._signer
@@ -230,9 +230,13 @@ class _Primary:
             return "BADTIME, the server's clock and that of this machine are minutes apart", "Set them, best by NTP."
         if isinstance(error, dns.tsig.PeerBadTruncation):
             return f"BADTRUNC, the server wants longer signatures of {key}", "Give another publisher.key_algorithm."
-        if isinstance(error, (dns.tsig.BadSignature, dns.tsig.BadKey, dns.tsig.BadTime, dns.tsig.BadAlgorithm)):
-            return f"the answer is not signed by {key}", "Is publisher.server the right one, and not behind a proxy?"
+        if "TSIG" in str(error):  # all that is wrong with the signature of an answer, and that there is none
+            return self._not_signed
         return f"an answer that cannot be read ({type(error).__name__})", "Is publisher.port that of a DNS server?"
+
+    @property
+    def _not_signed(self) -> tuple[str, str]:
+        return f"the answer is not signed by {self._signer}", "Is it another server, or one without TSIG, that answers?"
 
     @property
     def _signer(self) -> str:
