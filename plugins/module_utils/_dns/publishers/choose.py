@@ -69,7 +69,9 @@ def _dictionary(key: str, value: t.Any) -> t.Any:
     except yaml.YAMLError:
         found = None
     if not isinstance(found, dict):
-        raise BadInput(f"publisher.{key}", None, "is text that is no YAML dictionary", remedy="Write lines 'name: value'.")
+        raise BadInput(
+            f"publisher.{key}", None, "is text that is no YAML dictionary", remedy="Write lines 'name: value'."
+        )
     return found
 
 
