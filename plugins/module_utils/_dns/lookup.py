@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Questions to DNS that never raise: which zone, which servers, and what one server says about a TXT record.
+"""Questions to resolvers that never raise: which zone, which servers, where CNAMEs lead.
 
 Every question has a deadline, and an answer that did not come is an answer too: a sentence for people.
 Private to this collection.
@@ -22,20 +22,17 @@ from .records import absolute
 
 if t.TYPE_CHECKING:
     import dns.exception
-    import dns.message
+    import dns.name
     import dns.resolver
-
-ASK_SECONDS = 3.0
-"""For one server: authoritative servers answer within a round trip; a lost datagram costs a third of this."""
 
 LOOKUP_SECONDS = 5.0
 """For one question to the resolvers: they ask servers in turn, and stub resolvers give up after five seconds too."""
 
-EDNS_PAYLOAD = 1232
-"""The size that passes every path unfragmented (DNS flag day 2020); a longer answer comes over TCP (R18)."""
-
 AT_ONCE = 32
 """Questions under way at the same time: enough for a hundred names at four servers, few enough for a small host."""
+
+LONGEST_CHAIN = 16
+"""So many CNAMEs in a row are followed: resolvers of CAs give up earlier (Unbound after 11)."""
 
 SHOWN = 3
 """So many names or values are listed in a sentence; the rest is counted."""
@@ -55,21 +52,6 @@ class Server:
         if self.port == 53:
             return self.address
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one server said: its TXT `values` (strings joined), and `text`, the same for people who miss a value there.
-
-    `answered` is false where nothing came back, `has_route` is false where this machine could not even send (no IPv6).
-    `target` is the name at the end of the CNAMEs in the answer, where there were any.
-    """
-
-    text: str
-    values: frozenset[str] = frozenset()
-    answered: bool = True
-    has_route: bool = True
-    target: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +79,18 @@ class Servers:
 
 
 @dataclass(frozen=True)
+class Followed:
+    """Where the CNAMEs at a name lead (`target`, over `chain`; all in the form of `records.absolute`).
+
+    `target` is None where they lead nowhere, for the `reason` given. A target with a `reason` is as far as DNS told.
+    """
+
+    target: str | None
+    chain: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Zones:
     """Zones by name (in the form of `records.absolute`; None where unknown), and warnings to show."""
 
@@ -113,10 +107,30 @@ def in_parallel(work: t.Callable[[_T], _R], *, items: t.Iterable[_T]) -> list[_R
         return list(pool.map(work, todo))
 
 
+def bare(name: str) -> str:
+    """Write a name as people read it, without the trailing dot."""
+    return name.rstrip(".")
+
+
 def some(texts: t.Sequence[str]) -> str:
     """List names (without the trailing dot) or values for a sentence: `a, b, c and 97 more`."""
-    shown = ", ".join(text.rstrip(".") for text in texts[:SHOWN])
+    shown = ", ".join(map(bare, texts[:SHOWN]))
     return f"{shown} and {len(texts) - SHOWN} more" if len(texts) > SHOWN else shown
+
+
+def why_endless(way: t.Sequence[str]) -> str:
+    """Say why a chain of CNAMEs, from name to name, leads nowhere; nothing where its end may be near."""
+    if way[-1] in way[:-1]:
+        return f"a loop of CNAMEs, {' to '.join(map(bare, way))}"
+    if len(way) > LONGEST_CHAIN + 1:
+        return f"more than {LONGEST_CHAIN} CNAMEs in a row, {' to '.join(map(bare, way))}"
+    return ""
+
+
+def plain(error: object) -> str:
+    """Say what went wrong in the words of the system, or of the library."""
+    text = error.strerror if isinstance(error, OSError) else None
+    return str(text or error).rstrip(".") or type(error).__name__
 
 
 def parse_server(given: str) -> Server:
@@ -175,21 +189,37 @@ class Resolvers:
         return resolver
 
     def zone_of(self, name: str, *, within: float = LOOKUP_SECONDS) -> Zone:
-        """Find the zone that holds `name` by its SOA, in at most `within` seconds. Never raises."""
+        """Find the zone that holds `name` by its SOA, in at most twice `within` seconds. Never raises."""
         import dns.exception
         import dns.name
-        import dns.resolver
 
         key = absolute(name)
         if key not in self._zones:
             try:
-                found = dns.resolver.zone_for_name(key, resolver=self._resolver, lifetime=within)
+                found = self._find_zone(dns.name.from_text(key), within=within)
             except dns.exception.DNSException as error:
                 return Zone(None, self._why(error, within=within))
             if found == dns.name.root:
                 return Zone(None, "only the root zone is known to hold it, does the domain exist?")
-            self._zones[key] = Zone(found.to_text(omit_final_dot=True).lower())
+            self._zones[key] = Zone(bare(found.to_text()).lower())
         return self._zones[key]
+
+    def _find_zone(self, name: dns.name.Name, *, within: float) -> dns.name.Name:
+        """Ask for a CNAME, since that is not led elsewhere as a question for SOA is: that one may be answered for the
+        zone of a target, or fail with it. Where there is none, the answer names the zone (RFC 2308 section 3)."""
+        import dns.rdatatype
+        import dns.resolver
+
+        try:
+            answer = self._resolver.resolve(name, "CNAME", lifetime=within, search=False, raise_on_no_answer=False)
+            response, above = answer.response, name.parent() if answer.rrset else name
+        except dns.resolver.NXDOMAIN as error:
+            response, above = error.kwargs["responses"][name], name
+        if above == name:
+            for rrset in response.authority:
+                if rrset.rdtype == dns.rdatatype.SOA and name.is_subdomain(rrset.name):
+                    return rrset.name
+        return dns.resolver.zone_for_name(above, resolver=self._resolver, lifetime=within)
 
     def zones_of(self, names: t.Iterable[str]) -> Zones:
         """Find the zones of many names at the same time, in at most twice LOOKUP_SECONDS. Never raises.
@@ -237,6 +267,25 @@ class Resolvers:
             self._servers[key] = Servers(servers)
         return self._servers[key]
 
+    def follow(self, name: str) -> Followed:
+        """Find the end of the CNAMEs at `name`; where there are none, that is `name` itself. Never raises.
+
+        Takes LOOKUP_SECONDS for each CNAME, LONGEST_CHAIN of which are followed.
+        """
+        import dns.exception
+        import dns.resolver
+
+        way = [absolute(name)]
+        while not why_endless(way):
+            try:
+                answer = self._resolver.resolve(way[-1], "CNAME", lifetime=LOOKUP_SECONDS, search=False)
+            except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+                return Followed(way[-1], tuple(way[1:]))
+            except dns.exception.DNSException as error:
+                return Followed(way[-1], tuple(way[1:]), self._why(error, within=LOOKUP_SECONDS))
+            way.append(absolute(answer[0].target.to_text()))
+        return Followed(None, tuple(way[1:]), why_endless(way))
+
     def _lookup(self, name: str, *, rdtype: str) -> tuple[list[str], str]:
         """Give the records as text, or none and the reason."""
         import dns.exception
@@ -257,68 +306,10 @@ class Resolvers:
         if isinstance(error, dns.exception.Timeout):
             return f"no answer in {within:g} s from {asked}"
         if isinstance(error, dns.resolver.NoNameservers):
-            said = sorted({_plain(entry[3]) for entry in error.kwargs.get("errors", ())})
+            said = sorted({plain(entry[3]) for entry in error.kwargs.get("errors", ())})
             return f"{', '.join(said)} from {asked}"
         if isinstance(error, dns.resolver.NXDOMAIN):
             return f"NXDOMAIN from {asked}"
         if isinstance(error, dns.resolver.NoAnswer):
             return f"no such record at {asked}"
-        return _plain(error)
-
-
-def _plain(error: object) -> str:
-    text = error.strerror if isinstance(error, OSError) else None
-    return str(text or error).rstrip(".") or type(error).__name__
-
-
-def ask_txt(
-    name: str, *, address: str, port: int = 53, recursive: bool = False, timeout: float = ASK_SECONDS
-) -> Answer:
-    """Ask one server for the TXT values at `name`, over UDP and where truncated over TCP. Never raises.
-
-    `timeout` is in seconds and covers two attempts over UDP; TCP may take as long again. Authoritative servers are
-    asked without RD (RFC 1035 section 4.1.1).
-    """
-    import dns.exception
-    import dns.flags
-    import dns.message
-    import dns.query
-
-    for seconds in (timeout / 3, timeout * 2 / 3):
-        try:
-            question = dns.message.make_query(
-                name, "TXT", use_edns=0, payload=EDNS_PAYLOAD, flags=dns.flags.RD if recursive else 0
-            )
-            response, _over_tcp = dns.query.udp_with_fallback(
-                question, address, timeout=seconds, port=port, ignore_unexpected=True, ignore_errors=True
-            )
-            return _read(response)
-        except dns.exception.Timeout:
-            continue
-        except ConnectionError as error:
-            return Answer(f"truncated over UDP, and over TCP {_plain(error).lower()}", answered=False)
-        except OSError as error:
-            return Answer(f"not reachable from here ({_plain(error)})", answered=False, has_route=False)
-        except (dns.exception.DNSException, EOFError) as error:
-            return Answer(f"an answer that cannot be read ({_plain(error)})")
-    return Answer(f"no answer in {timeout:g} s", answered=False)
-
-
-def _read(response: dns.message.Message) -> Answer:
-    """Follow the CNAMEs that the answer holds to their end; a delegation into another zone ends there (issue 9)."""
-    import dns.message
-    import dns.rcode
-
-    rcode = response.rcode()
-    if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not isinstance(response, dns.message.QueryMessage):
-        return Answer(dns.rcode.to_text(rcode))
-    try:
-        chain = response.resolve_chaining()
-    except dns.message.ChainTooLong:
-        return Answer(f"a loop of CNAMEs, or more than {dns.message.MAX_CHAIN} in a row")
-    values = frozenset(b"".join(rdata.strings).decode("utf-8", "backslashreplace") for rdata in chain.answer or ())
-    target = chain.canonical_name.to_text(omit_final_dot=True) if chain.cnames else None
-    said = "NXDOMAIN" if rcode == dns.rcode.NXDOMAIN else "no TXT record"
-    if values:
-        said = "other values: " + some([f'"{value}"' for value in sorted(values)])
-    return Answer(f"a CNAME to {target}, there {said}" if target else said, values, target=target)
+        return plain(error)

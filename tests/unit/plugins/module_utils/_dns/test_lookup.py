@@ -2,33 +2,24 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Lookup: zones, servers, and what one server says; against real servers."""
+"""Lookup: zones, servers, and where CNAMEs lead; against real servers."""
 
 from __future__ import annotations
 
-import socket
 import typing as t
 
-import dns.flags
-import dns.message
 import dns.resolver
 import pytest
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.lookup import (
-    Answer,
+    Followed,
     NameServer,
     Resolvers,
     Server,
-    ask_txt,
-    in_parallel,
     parse_server,
 )
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput
 
 CHALLENGE = "_acme-challenge.corp.example.com."
-
-
-def ask(dns_lab: t.Any, name: str = CHALLENGE, *, timeout: float = 3.0) -> Answer:
-    return ask_txt(name, address=dns_lab.server.address, port=dns_lab.server.port, timeout=timeout)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +65,18 @@ def test_the_zone_of_a_name_is_found_by_its_soa(dns_lab: t.Any) -> None:
 
 def test_a_zone_is_found_above_a_challenge_name_that_is_a_cname(dns_lab: t.Any) -> None:
     dns_lab.add(f"{CHALLENGE} 60 IN CNAME x.example.net.")
+    assert dns_lab.resolvers.zone_of(CHALLENGE).name == "example.com"
+
+
+def test_a_zone_is_found_where_the_target_of_its_cname_lies_in_the_zone_above(dns_lab: t.Any) -> None:
+    dns_lab.delegate("corp")
+    dns_lab.add_zone("corp.example.com", "_acme-challenge 60 IN CNAME x.example.com.")
+    assert dns_lab.resolvers.zone_of(CHALLENGE).name == "corp.example.com"
+
+
+def test_a_zone_is_found_where_the_target_of_its_cname_cannot_be_resolved(dns_lab: t.Any) -> None:
+    dns_lab.add(f"{CHALLENGE} 60 IN CNAME x.example.net.")
+    dns_lab.server.misbehave(CHALLENGE, "servfail", rdtype="SOA")
     assert dns_lab.resolvers.zone_of(CHALLENGE).name == "example.com"
 
 
@@ -131,103 +134,40 @@ def test_servers_that_dns_does_not_tell_are_asked_for_again(dns_lab: t.Any) -> N
     assert dns_lab.resolvers.servers_of("example.com").servers
 
 
-def test_the_values_at_a_name_are_a_set_of_joined_strings(dns_lab: t.Any) -> None:
-    dns_lab.add(f'{CHALLENGE} 60 IN TXT "one"', f'{CHALLENGE} 60 IN TXT "two " "halves"')
-    assert ask(dns_lab).values == {"one", "two halves"}
+def test_r19_cnames_are_followed_to_their_end_which_need_not_exist(dns_lab: t.Any) -> None:
+    dns_lab.add(f"{CHALLENGE} 60 IN CNAME A.example.com.", "a 60 IN CNAME x.acme.example.net.")
+    dns_lab.add_zone("acme.example.net")
+    assert dns_lab.resolvers.follow(CHALLENGE.upper()) == Followed(
+        "x.acme.example.net.", ("a.example.com.", "x.acme.example.net.")
+    )
+    assert not dns_lab.server.queries(rdtype="TXT"), "a resolver would remember for a while that there is none"
 
 
-def test_no_more_than_three_other_values_are_shown(dns_lab: t.Any) -> None:
-    dns_lab.add(*(f'{CHALLENGE} 60 IN TXT "{value}"' for value in "abcde"))
-    assert ask(dns_lab).text == 'other values: "a", "b", "c" and 2 more'
+@pytest.mark.parametrize("line", ["there 60 IN A 192.0.2.1", "elsewhere 60 IN A 192.0.2.1"])
+def test_without_a_cname_a_name_is_its_own_end(dns_lab: t.Any, line: str) -> None:
+    dns_lab.add(line)
+    assert dns_lab.resolvers.follow("there.example.com") == Followed("there.example.com.")
 
 
-def test_a_name_without_txt_is_told_from_no_name(dns_lab: t.Any) -> None:
-    dns_lab.add("here.example.com. 60 IN A 192.0.2.1")
-    assert ask(dns_lab, "here.example.com.").text == "no TXT record"
-    assert ask(dns_lab, "there.example.com.").text == "NXDOMAIN"
+def test_where_dns_does_not_tell_the_end_it_is_as_far_as_it_told(dns_lab: t.Any) -> None:
+    dns_lab.add(f"{CHALLENGE} 60 IN CNAME x.example.net.")
+    assert dns_lab.resolvers.follow(CHALLENGE) == Followed(
+        "x.example.net.", ("x.example.net.",), f"REFUSED from {dns_lab.server.resolver}"
+    )
 
 
-@pytest.mark.parametrize("kind", ["servfail", "refused"])
-def test_an_error_of_the_server_is_an_answer(dns_lab: t.Any, kind: str) -> None:
-    dns_lab.server.misbehave(CHALLENGE, kind)
-    assert ask(dns_lab) == Answer(kind.upper())
+def test_r19_a_loop_of_cnames_has_no_end_and_is_named(dns_lab: t.Any) -> None:
+    dns_lab.add(f"{CHALLENGE} 60 IN CNAME a", "a 60 IN CNAME b", "b 60 IN CNAME a")
+    assert dns_lab.resolvers.follow(CHALLENGE) == Followed(
+        None,
+        ("a.example.com.", "b.example.com.", "a.example.com."),
+        f"a loop of CNAMEs, {CHALLENGE[:-1]} to a.example.com to b.example.com to a.example.com",
+    )
 
 
-def test_silence_is_no_answer_within_the_deadline(dns_lab: t.Any) -> None:
-    dns_lab.server.misbehave(CHALLENGE, "drop")
-    assert ask(dns_lab, timeout=0.3) == Answer("no answer in 0.3 s", answered=False)
-
-
-def test_a_lost_datagram_is_sent_again(dns_lab: t.Any) -> None:
-    dns_lab.server.misbehave(CHALLENGE, "drop", queries=1)
-    assert ask(dns_lab, timeout=0.6).text == "NXDOMAIN"
-
-
-def test_a_truncated_answer_is_fetched_over_tcp(dns_lab: t.Any) -> None:
-    dns_lab.add(*(f'{CHALLENGE} 60 IN TXT "{number:060}"' for number in range(40)))
-    assert len(ask(dns_lab).values) == 40
-    assert [query.transport for query in dns_lab.server.queries(name=CHALLENGE)] == ["udp", "tcp"]
-
-
-def test_a_closed_tcp_port_behind_a_truncated_answer_is_said() -> None:
-    answer = answered_by(lambda query: dns.flags.TC)
-    assert answer == Answer("truncated over UDP, and over TCP connection refused", answered=False)
-
-
-def test_an_address_that_cannot_be_sent_to_is_no_silence() -> None:
-    answer = ask_txt(CHALLENGE, address="255.255.255.255")
-    assert not answer.answered
-    assert not answer.has_route
-    assert answer.text.startswith("not reachable from here (")
-
-
-@pytest.mark.parametrize("recursive", [False, True])
-def test_only_resolvers_are_asked_to_recurse(recursive: bool) -> None:
-    asked = []
-
-    def note(query: dns.message.Message) -> int:
-        asked.append((bool(query.flags & dns.flags.RD), query.payload))
-        return 0
-
-    answered_by(note, recursive=recursive)
-    assert asked == [(recursive, 1232)]
-
-
-def answered_by(flags: t.Callable[[dns.message.Message], int], *, recursive: bool = False) -> Answer:
-    """Ask a server on UDP alone that answers one query with `flags`, and nothing else."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        udp.bind(("127.0.0.1", 0))
-        udp.settimeout(5)
-        port = udp.getsockname()[1]
-
-        def serve(_item: object) -> None:
-            wire, client = udp.recvfrom(4096)
-            query = dns.message.from_wire(wire)
-            response = dns.message.make_response(query)
-            response.flags |= flags(query)
-            udp.sendto(response.to_wire(), client)
-
-        def question(_item: object) -> Answer:
-            return ask_txt(CHALLENGE, address="127.0.0.1", port=port, recursive=recursive)
-
-        results: list[t.Any] = in_parallel(lambda work: work(None), items=[serve, question])
-        return t.cast(Answer, results[1])
-
-
-def test_cnames_are_followed_to_the_end_of_the_answer(dns_lab: t.Any) -> None:
-    dns_lab.add(f"{CHALLENGE} 60 IN CNAME a.example.com.", "a 60 IN CNAME b", 'b 60 IN TXT "value"')
-    answer = ask(dns_lab)
-    assert answer.values == {"value"}
-    assert answer.target == "b.example.com"
-
-
-def test_a_cname_that_leaves_the_zone_is_named(dns_lab: t.Any) -> None:
-    dns_lab.add(f"{CHALLENGE} 60 IN CNAME x.acme-dns.example.net.")
-    answer = ask(dns_lab)
-    assert answer.text == "a CNAME to x.acme-dns.example.net, there no TXT record"
-    assert answer.target == "x.acme-dns.example.net"
-
-
-def test_a_loop_of_cnames_is_reported(dns_lab: t.Any) -> None:
-    dns_lab.add(f"{CHALLENGE} 60 IN CNAME a.example.com.", f"a 60 IN CNAME {CHALLENGE}")
-    assert ask(dns_lab) == Answer("a loop of CNAMEs, or more than 16 in a row")
+def test_r19_as_many_cnames_as_are_followed_have_an_end_and_one_more_has_none(dns_lab: t.Any) -> None:
+    dns_lab.add(*(f"n{number} 60 IN CNAME n{number + 1}" for number in range(17)))
+    assert dns_lab.resolvers.follow("n1.example.com").target == "n17.example.com."
+    endless = dns_lab.resolvers.follow("n0.example.com")
+    assert endless.target is None
+    assert endless.reason.startswith("more than 16 CNAMEs in a row, n0.example.com to n1.example.com to ")

@@ -208,6 +208,46 @@ def test_waiting_ends_at_its_deadline_with_pauses_that_grow(dns_lab: t.Any) -> N
     assert pauses == [0.0, 2.0, 3.0, 5.0, 7.0, 10.0, 10.0, 5.0]
 
 
+def test_r16_a_secondary_that_is_stale_for_a_while_is_waited_for(dns_lab: t.Any) -> None:
+    _ns1, ns2 = dns_lab.start_name_servers()
+    ns2.misbehave(CHALLENGE, "stale", queries=3)
+    dns_lab.add(*LINES)
+    assert waits_until_seen(dns_lab) == 3
+    assert len(ns2.queries(rdtype="TXT")) == 4
+
+
+def test_r17_nxdomain_then_servfail_then_silence_then_right_is_waited_for(dns_lab: t.Any) -> None:
+    ns1, ns2 = dns_lab.start_name_servers()
+    dns_lab.add(*LINES)
+    for kind in ("nxdomain", "servfail"):
+        ns1.misbehave(CHALLENGE, kind, queries=1)
+    ns2.misbehave(CHALLENGE, "drop", queries=2)
+    assert waits_until_seen(dns_lab) == 2
+
+
+def test_r18_a_truncated_answer_counts_as_what_tcp_says(dns_lab: t.Any) -> None:
+    ns1, _ns2 = dns_lab.start_name_servers()
+    ns1.misbehave(CHALLENGE, "truncate")
+    dns_lab.add(*LINES)
+    assert look(dns_lab) == Seen((), any_seen=True)
+    assert [query.transport for query in ns1.queries(rdtype="TXT")] == ["udp", "tcp"]
+
+
+def waits_until_seen(dns_lab: t.Any) -> int:
+    """Wait for the record to be seen; gives the number of pauses that were made."""
+    pauses: list[float] = []
+    seen = wait(
+        [RECORD],
+        verify="authoritative",
+        resolvers=dns_lab.resolvers,
+        within=600,
+        timeout=TIMEOUT,
+        sleep=pauses.append,
+    )
+    assert not seen.missing
+    return len(pauses) - 1
+
+
 def test_waiting_looks_name_servers_up_once(dns_lab: t.Any) -> None:
     ns1, _ns2 = dns_lab.start_name_servers()
     ns1.misbehave(CHALLENGE, "servfail", queries=2)
