@@ -82,6 +82,8 @@ class Controller:
     def options(self, module: str) -> dict[str, t.Any]:
         """What a task of this module has unless a test says otherwise."""
         lab = self.lab
+        if module == "acme_dns_record":
+            return {}
         options: dict[str, t.Any] = {
             "acme_directory": lab.directory_url,
             "ca_path": str(lab.ca.ca_path),

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 
 from .._dns import propagation
 from .._dns.lookup import Resolvers
-from .._dns.records import TTL_SECONDS
+from .._dns.records import TTL_SECONDS, cname_lines
 from .._errors import UserError
 from .._pki import chain as chains
 from .._pki import keys
@@ -41,12 +41,6 @@ if t.TYPE_CHECKING:
     from .._pki.keys import PrivateKey
     from .._store.lineage import Lineage
     from .fleet import Fleet
-
-UNSEEN = (
-    "They were published, but are not seen there in time. Nothing was sent to the CA and the order stays usable: raise "
-    "propagation_timeout where servers are only slow, and see publisher.zone, delegation and resolvers where they are "
-    "others than the CA asks; then run again."
-)
 
 MIN_REMAINING = timedelta(minutes=30)
 """A person is not sent to the zone for an order that ends sooner; a new one is placed instead."""
@@ -244,7 +238,7 @@ class Issue:
         if outcome.waited:
             self.warn(f"The order {outcome.placed.order.url} is not finished: {outcome.waited}; the next run goes on.")
         if self.publisher is not None and outcome.missing and not self.check:
-            raise missing_records_error(outcome, remedy=UNSEEN)
+            raise missing_records_error(outcome, remedy=_unseen(asked))
         values = {
             "changed": not placed.reused or outcome.answered or (self.check and not outcome.missing),
             "phase": outcome.phase,
@@ -310,6 +304,17 @@ class Issue:
         if not self.check:
             uri, digest = session.account_uri, _digest(session)
             self.lineage.learn(directory=self.access.directory, account_uri=uri, account_key=digest)
+
+
+def _unseen(asked: Asked) -> str:
+    """Say what to do about records that were published and are not where the CA looks."""
+    leading = "; ".join(cname_lines(asked.records))
+    return (
+        "They were published, but are not seen there in time. Nothing was sent to the CA and the order stays usable: "
+        + (f"see that these records are there, which lead to them: {leading}; " if leading else "")
+        + "raise propagation_timeout where servers are only slow, and see publisher.zone, delegation and resolvers "
+        "where they are others than the CA asks; then run again."
+    )
 
 
 def _digest(session: Session) -> str:

@@ -178,7 +178,7 @@ def instructions(records: t.Sequence[DnsRecord], *, valid_until: datetime | None
 def cname_lines(records: t.Iterable[DnsRecord]) -> list[str]:
     """Write one line for each CNAME that has to lead from what the CA looks up to what is written."""
     return [
-        f"{name}  {record.ttl}  IN  CNAME  {record.name}"
+        f"{name}  {TTL_SECONDS}  IN  CNAME  {record.name}"
         for record in records
         for name in record.challenge_names
         if name != record.name

@@ -28,7 +28,7 @@ import dns.rcode
 import dns.tsig
 import pytest
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publishers.choose import choose_publisher
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publishers.publisher import Publisher
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publisher import Publisher
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publishers.rfc2136 import ALGORITHMS
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.records import DnsRecord, merge
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput, UserError
@@ -199,7 +199,7 @@ def test_r20_a_zone_that_the_server_does_not_have(bind: Bind) -> None:
     elsewhere = "_acme-challenge.example.net"
     said = refusal(bind.publisher(), records("value", name=elsewhere, zone="example.net"))
     assert "NOTAUTH, the server is not the primary one of the zone example.net" in said
-    with pytest.raises(BadInput, match=r"publisher\.zone: the zone of _acme-challenge\.example\.net is not known"):
+    with pytest.raises(UserError, match=r"not known for _acme-challenge\.example\.net\. Give it in publisher\.zone"):
         publisher(bind.publisher()).add(records("value", name=elsewhere))
 
 
