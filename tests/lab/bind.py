@@ -36,7 +36,9 @@ options {{
   session-keyfile none;
   listen-on port {port} {{ {address}; }};
   listen-on-v6 {{ none; }};
-  recursion no;
+  recursion {recursion};
+  forward only;
+  forwarders {{ 127.0.0.1 port 1; }};
   dnssec-validation no;
   empty-zones-enable no;
   notify explicit;
@@ -67,9 +69,11 @@ class Bind:
         policy: str = POLICY,
         algorithm: str = "hmac-sha256",
         primary: Bind | None = None,
+        is_resolver: bool = False,
     ) -> None:
         """Serve `zones` (origin to the text of its master file), or those of the `primary`, whose secondary it is.
 
+        With `is_resolver` it follows CNAMEs from one of its zones to another, and knows nothing else.
         A secondary is made before its primary is started, which then notifies it. Port 0 is a free one; below 1024 it
         takes root.
         """
@@ -79,7 +83,7 @@ class Bind:
         self.key_algorithm = algorithm
         self.key_secret = base64.b64encode(os.urandom(32)).decode()
         self._zones = dict(zones or {})
-        self._policy, self._primary = policy, primary
+        self._policy, self._primary, self._is_resolver = policy, primary, is_resolver
         self._secondaries: list[Bind] = []
         if primary is not None:
             self._zones = primary._zones
@@ -149,6 +153,7 @@ class Bind:
     def _write_config(self) -> None:
         config = _CONFIG.format(
             directory=self.directory,
+            recursion="yes" if self._is_resolver else "no",
             port=self.port,
             address=self.address,
             key_name=KEY_NAME,

@@ -80,13 +80,14 @@ class Lab:
         ca: t.Literal["pebble", "step-ca"] = "pebble",
         store: t.Literal["controller", "fleet"] = "controller",
         pebble: t.Mapping[str, t.Any] | None = None,
+        resolver: str | None = None,
         variables: t.Mapping[str, t.Any] | None = None,
     ) -> None:
         """Prepare it in `directory`, else in a temporary one that is removed at the end.
 
         `pebble` are keyword arguments of Pebble, where `ca` is that. `faults` puts a FaultProxy before Pebble, at
         `proxy`, with these rules where they are text. `store` says where certificates are kept, below `store_path` or
-        on the hosts, as by default for users. `variables` are added to what vars.yml gives to the roles.
+        on the hosts, as by default for users. `resolver` is a name server beside the lab's that the CA asks. `variables` are added to what vars.yml gives to the roles.
         """
         self._is_temporary = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="zerotrust-pomerium-lab-")).resolve()
@@ -99,6 +100,7 @@ class Lab:
         self._host_names, self._host_config = hosts, host_config
         self._faults, self._pebble_arguments = faults, dict(pebble or {})
         self._ca_name, self._is_fleet, self._variables = ca, store == "fleet", dict(variables or {})
+        self._resolver = resolver
         self._stack = contextlib.ExitStack()
         self.tsig_secret = base64.b64encode(secrets.token_bytes(32)).decode()
         self.proxy: FaultProxy | None = None
@@ -137,8 +139,8 @@ class Lab:
     def _new_ca(self) -> AcmeServer:
         directory = self.directory / self._ca_name
         if self._ca_name == "step-ca":
-            return StepCa(directory, dns_server=self.dns.resolver)
-        return Pebble(directory, dns_server=self.dns.resolver, **self._pebble_arguments)
+            return StepCa(directory, dns_server=self._resolver or self.dns.resolver)
+        return Pebble(directory, dns_server=self._resolver or self.dns.resolver, **self._pebble_arguments)
 
     @property
     def pebble(self) -> Pebble:
