@@ -67,7 +67,8 @@ class Exec(Publisher):
 
     def _call(self, action: str, name: str, value: str) -> None:
         """Its output goes to a file: a pipe would be held open by what the command leaves in the background."""
-        what = f"{self._command[0]} {action} failed"
+        failed = f"{self._command[0]} {action} failed"
+        bare = name.rstrip(".")
         with tempfile.TemporaryFile() as output:
             try:
                 process = subprocess.Popen(
@@ -80,7 +81,7 @@ class Exec(Publisher):
                 )
             except OSError as error:
                 answer, remedy = self._why_not_started(error)
-                raise UserError(what, name=name, answer=answer, remedy=remedy) from None
+                raise UserError(failed, name=bare, answer=answer, remedy=remedy) from None
             code = _wait(process, within=self.timeout)
             if code == 0:
                 return
@@ -94,7 +95,7 @@ class Exec(Publisher):
             elif code < 0:
                 answer = f"ended by signal {-code}"
             said = self._end_of(output)
-            raise UserError(what, name=name, answer=f"{answer}, it said: {said}" if said else answer, remedy=remedy)
+            raise UserError(failed, name=bare, answer=f"{answer}, it said: {said}" if said else answer, remedy=remedy)
 
     def _why_not_started(self, error: OSError) -> tuple[str, str]:
         program = self._command[0]

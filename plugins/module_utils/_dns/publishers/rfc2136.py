@@ -110,7 +110,7 @@ class Rfc2136(Publisher):
 
     def _zone(self, record: DnsRecord, primary: _Primary) -> str:
         """The zone that is given, else the one that the server itself knows, else what the resolvers said."""
-        found = None if self.options.get("zone") else primary.zone_of(record.name)
+        found = None if self.zone else primary.zone_of(record.name)
         return found or self.zone_of(record)
 
 

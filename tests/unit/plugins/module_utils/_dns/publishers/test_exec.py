@@ -94,7 +94,7 @@ def test_a_failure_has_its_code_and_its_last_words_without_secrets(command: Comm
         environment={"API_URL": "https://dns.example.com"}, secrets={"API_TOKEN": TOKEN, "API_KEY": pem}
     )
     assert said.startswith(
-        f"{command.path} present failed for _acme-challenge.b.example.com.: exit code 3, it said: line 5 |"
+        f"{command.path} present failed for _acme-challenge.b.example.com: exit code 3, it said: line 5 |"
     )
     assert (
         "line 11 | POST https://dns.example.com?token=******** | Authorization: ******** ******** | ********. " in said
@@ -142,7 +142,7 @@ def test_what_it_leaves_in_the_background_is_not_waited_for(command: Command, tm
 
 
 NOT_STARTED: dict[str, tuple[dict[str, t.Any], str]] = {
-    "its interpreter is not there": ({"first": "#!/nowhere/python"}, "what its first line names is not there"),
+    "its interpreter is not there": ({"first": "#!/no/such/python"}, "what its first line names is not there"),
     "no interpreter is named": ({"first": ""}, "neither a program nor a script. Begin it with a line like #!/bin/sh"),
     "it is not executable": ({"mode": 0o644}, "not executable. Allow it"),
     "it ends itself": ({"first": "#!/bin/sh\nkill -9 $$"}, "ended by signal 9"),
@@ -158,11 +158,11 @@ def test_why_a_command_does_not_run_is_said(command: Command, given: str) -> Non
 
 def test_a_command_that_is_not_there_is_said_with_the_path_that_was_searched(command: Command) -> None:
     assert (
-        f"{command.path} present failed for _acme-challenge.b.example.com.: not found. Give its absolute"
+        f"{command.path} present failed for _acme-challenge.b.example.com: not found. Give its absolute"
         in command.failure()
     )
-    said = command.failure(command=["no-such-command"], environment={"PATH": "/nowhere"})
-    assert "no-such-command present failed" in said and "PATH, which is /nowhere" in said
+    said = command.failure(command=["no-such-command"], environment={"PATH": "/no/such"})
+    assert "no-such-command present failed" in said and "PATH, which is /no/such" in said
 
 
 WRONG: dict[str, tuple[dict[str, t.Any], str]] = {
