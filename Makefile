@@ -18,6 +18,7 @@ COPY := $(CACHE)/ansible_collections/zerotrust/pomerium
 VENV := .venv/.complete
 PEBBLE := .cache/bin/pebble
 STEP_CA := .cache/bin/step-ca
+COLLECTIONS := community.general
 IN_COPY := cd $(COPY) &&
 
 export PYTHON
@@ -27,7 +28,7 @@ export PYTHONPATH := $(CACHE)
 
 .DEFAULT_GOAL := help
 .PHONY: help venv copy demo lab check lint types docs sanity unit test test-long package changelog release site smoke
-.PHONY: smoke-oldest smoke-newest benchmark-fleet format role-docs pebble step-ca clean
+.PHONY: smoke-oldest smoke-newest benchmark-fleet format role-docs pebble step-ca collections clean
 
 help:  ## what each target does
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -40,7 +41,7 @@ lab: copy $(CA)  ## ACME server, DNS and hosts, left running to play with; CA=st
 
 check: lint unit  ## linters, types, docs, unit tests: in less than two minutes, so all day
 
-test: copy $(PEBBLE) $(STEP_CA)  ## everything: lint, sanity, package, changelog, site, all tests against the lab, smoke
+test: copy $(PEBBLE) $(STEP_CA) collections  ## everything: lint, sanity, package, changelog, site, all tests against the lab, smoke
 	@$(MAKE) --no-print-directory -j2 --output-sync lint sanity package changelog site
 	@$(IN_COPY) pytest -n $(WORKERS) $(PYTEST_ARGS)
 	@$(MAKE) --no-print-directory smoke
@@ -117,6 +118,9 @@ step-ca: $(STEP_CA)  ## build the CA step-ca
 
 $(STEP_CA): $(wildcard tests/lab/step_ca_server/*) | $(PEBBLE)  # one after the other: they may share PyPI's Go
 	@bash tests/tools/install_step_ca.sh
+
+collections: $(VENV)  ## take collections of others that tests use out of PyPI's ansible
+	@python tests/tools/fetch_collections.py $(COLLECTIONS)
 
 copy: $(VENV)
 	@python tests/tools/copy_tree.py

@@ -9,13 +9,19 @@ from __future__ import annotations
 import json
 import typing as t
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.zerotrust.pomerium.tests.lab.bind import KEY_NAME, Bind, why_missing
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import ZONE, Lab
+from ansible_collections.zerotrust.pomerium.tests.lab.needed import need
+from ansible_collections.zerotrust.pomerium.tests.lab.pomerium_host import COLLECTIONS
 from ansible_collections.zerotrust.pomerium.tests.unit.test_examples import list_guide_blocks
 
 SITE = "zerotrust.pomerium.site"
+OTHERS = COLLECTIONS / "collections"
+"""Where `make collections` puts those of others."""
 FOREIGN = "_acme-challenge.corp.example.com.  300  IN  TXT  somebody-elses-value"
 
 
@@ -143,3 +149,39 @@ def test_by_steps_the_records_are_published_by_finalize(lab: Lab) -> None:
     assert finalize.rc == 0, finalize.output
     assert "Have the records in the zone file, or not" in finalize.output
     assert lab.zone_path.read_text() == ZONE + FOREIGN + "\n"
+
+
+@pytest.fixture
+def bind(tmp_path: Path) -> t.Iterator[Bind]:
+    """The lab's zone in a real name server."""
+    need(why_missing())
+    with Bind(tmp_path / "bind", {"example.com": ZONE}) as running:
+        yield running
+
+
+def test_a_module_of_others_publishes_into_a_real_name_server_and_removes_it(bind: Bind) -> None:
+    """By the guide's tasks for community.general.nsupdate: both values at once, and the key is not in the output."""
+    missing = not (OTHERS / "ansible_collections/community/general").is_dir()
+    need("community.general is not in .cache/collections (make collections)" if missing else None)
+    (block,) = [block for block in list_guide_blocks("guide_publishers") if "community.general.nsupdate" in block]
+    (task,) = yaml.safe_load(block)
+    task["community.general.nsupdate"].update(server=bind.address, port=bind.port, key_name=KEY_NAME)
+    collections = {"ANSIBLE_COLLECTIONS_PATH": f"{COLLECTIONS}:{OTHERS}"}
+    with Lab(hosts=("pom1",), resolver=bind.resolver) as lab:
+        path = lab.directory / "publish.yml"
+        path.write_text(yaml.safe_dump([task]))
+        lab.write_vars(
+            certificate_publish_tasks=str(path),
+            certificate_resolvers=[bind.resolver],
+            vault_dns_key_secret=bind.key_secret,
+        )
+        run = lab.playbook(SITE, "-vvv", env=collections)
+        assert run.rc == 0, run.output
+        assert is_served(lab) == [True]
+        assert bind.log.count("adding an RR at '_acme-challenge.corp.example.com' TXT") == 2
+        assert bind.txt("example.com") == {}
+        assert bind.key_secret not in run.output
+
+        again = lab.playbook(SITE, env=collections)
+        assert again.rc == 0, again.output
+        assert again.stats("pom1")["changed"] == 0
