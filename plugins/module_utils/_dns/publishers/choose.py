@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which publishers there are, the option `publisher` with the sub-options of all of them, and the file it may come from.
+"""Which publishers there are, the option `publisher` with the sub-options of all, and the file it may come from.
 
 Private to this collection.
 """
