@@ -106,7 +106,7 @@ role-docs: $(VENV)  ## write the roles' README tables and defaults from their ar
 
 venv: $(VENV)  ## .venv with Ansible, the libraries and the checkers
 
-$(VENV): requirements.txt tests/requirements.txt
+$(VENV): requirements.txt requirements-lexicon.txt tests/requirements.txt
 	@bash tests/tools/install_venv.sh
 
 pebble: $(PEBBLE)  ## build the ACME server Pebble

@@ -14,7 +14,7 @@ unset PYTHONPATH  # Ansible finds collections there too, and would take the tree
 
 ansible-galaxy collection build --output-path "$scratch" .cache/ansible_collections/zerotrust/pomerium >/dev/null
 wanted='CHANGELOG.md CONTRIBUTING.md COPYING FILES.json LICENSES MANIFEST.json README.md REUSE.toml bindep.txt changelogs
-    docs extensions meta playbooks plugins requirements.txt roles'
+    docs extensions meta playbooks plugins requirements-lexicon.txt requirements.txt roles'
 for name in $(tar -tzf "$scratch"/zerotrust-pomerium-*.tar.gz | cut -d/ -f1 | sort -u); do
     [[ " "${wanted//$'\n'/ }" " == *" $name "* ]] || {
         echo "The tarball has $name, which no user needs; name it in galaxy.yml's build_ignore, or here." >&2

@@ -46,7 +46,7 @@ LIBRARIES: dict[str, set[str] | None] = {
     "_host": set(),
     "_pki": {"certifi", "cryptography", "idna"},
     "_dns": {"dns", "requests"},
-    "_dns/publishers": {"dns", "lexicon", "requests", "yaml"},
+    "_dns/publishers": {"dns", "lexicon", "requests", "tldextract", "yaml"},
     "_store": {"cryptography"},
     "_acme": {"acme", "cryptography", "josepy", "requests", "urllib3"},
     "_run": {"ansible"},
