@@ -60,3 +60,4 @@ class BadInput(UserError):
         shown = "" if value is None else f" {str(value)!r}"
         super().__init__(f"{option}{shown}: {why}", remedy=remedy, **facts)
         self.option = option
+        self.why = why

@@ -30,6 +30,7 @@ LIBRARIES = {
     "cryptography": "cryptography >= 43",
     "dns": "dnspython >= 2.7",
     "idna": "idna >= 3.4",
+    "requests": "requests >= 2.25",
 }
 """Importable name and what to install for it."""
 

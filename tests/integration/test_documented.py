@@ -21,6 +21,7 @@ import pytest
 import yaml
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_in_process import have_served
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import made
+from ansible_collections.zerotrust.pomerium.tests.lab.acme_dns import AcmeDnsStandin
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.pebble import DAY
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import PlaybookRun
@@ -274,6 +275,17 @@ def test_the_examples_of_the_modules_run(lab: Lab) -> None:
     run(lab, install)
     seen = run(lab, example("pomerium_certificate_info"))
     assert f"{NAMES}, corp.example.com until" in seen.stdout
+
+
+def test_the_example_of_acme_dns_account_registers_once_and_says_what_to_add(lab: Lab) -> None:
+    with AcmeDnsStandin(lab.directory / "acme-dns") as server:
+        plays = adapt(lab, read_examples(MODULES / "acme_dns_account.py"))
+        access = {"url": server.url, "ca_path": str(server.ca_path)}
+        plays[0]["tasks"][0]["zerotrust.pomerium.acme_dns_account"].update(access)
+        for _time in range(2):
+            printed = run(lab, plays).stdout
+            (account,) = server.accounts.values()
+            assert f"_acme-challenge.corp.example.com.  300  IN  CNAME  {account['fulldomain']}." in printed
 
 
 def test_the_tarball_does_the_whole_guide_where_it_is_installed(lab: Lab, tmp_path: Path) -> None:
