@@ -121,8 +121,11 @@ options:
       - Type of the challenge. V(dns-01) is what every CA offers.
       - V(dns-account-01) (draft-ietf-acme-dns-account-label) has a name of the account's own below
         C(_acme-challenge), so that several accounts can each have a CNAME for the same name. Few CAs offer it.
+      - V(dns-persist-01) (draft-ietf-acme-dns-persist, -00 to -02) has a record at C(_validation-persist) that names
+        the account, is made once, and stays for all orders to come. One that is there already and states the same
+        counts, whoever wrote it. In the form of draft -02 it changes with the account's key. Few CAs offer it.
     type: str
-    choices: [dns-01, dns-account-01]
+    choices: [dns-01, dns-account-01, dns-persist-01]
     default: dns-01
 """
 

@@ -93,7 +93,7 @@ options:
     description:
       - Type of challenge to answer, where the order was placed by other means than O(state_path), which knows it.
     type: str
-    choices: [dns-01, dns-account-01]
+    choices: [dns-01, dns-account-01, dns-persist-01]
   preferred_chain:
     description:
       - Common name of the root certificate at which the chain should end, where the CA offers several

@@ -20,8 +20,8 @@ from .._option_file import complete_from_file
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 """Filled in where no directory is given at all; not a default of the option, so that a credential can give another."""
 
-CHALLENGES = ("dns-01", "dns-account-01")
-"""The challenge types whose record is a value below `_acme-challenge`, made of the token and the account key."""
+CHALLENGES = ("dns-01", "dns-account-01", "dns-persist-01")
+"""The challenge types that are proven by a TXT record."""
 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+={0,2}\Z")
 _TO_BASE64URL = str.maketrans("+/", "-_")

@@ -17,13 +17,23 @@ from datetime import datetime, timedelta
 
 from .._dns.delegation import written_names
 from .._dns.lookup import Resolvers, Zones
+from .._dns.persist import Wanted
 from .._dns.records import TTL_SECONDS, DnsRecord, absolute, merge
 from .._errors import BadInput, UserError
 from .._pki.chain import iso
 from .._pki.names import Name
 from .memory import Remembered, utc_now
 from .problems import AcmeProblem, describe_problem
-from .resources import Authorization, Order, dns_value, read_authorization, read_order, record_name
+from .resources import (
+    PERSISTENT,
+    Authorization,
+    Order,
+    dns_value,
+    persistent_value,
+    read_authorization,
+    read_order,
+    record_name,
+)
 
 if t.TYPE_CHECKING:
     from .session import Session
@@ -184,16 +194,22 @@ def read_authorizations(session: Session, order: Order) -> list[Authorization]:
     return sorted(found, key=lambda authorization: (authorization.name, not authorization.is_wildcard))
 
 
-def values_for(session: Session, authorizations: t.Iterable[Authorization], wish: Wish) -> list[tuple[str, str, str]]:
+def values_for(
+    session: Session, authorizations: t.Iterable[Authorization], wish: Wish
+) -> list[tuple[str, str | Wanted, str]]:
     """Give what these authorizations want to see in DNS: name, TXT value and identifier of each.
 
     Raises UserError where the CA offers no such challenge for a name.
     """
     kind, account = wish.challenge, session.account_uri or ""
-    return [
-        (record_name(a, kind, account_uri=account), dns_value(session, a.challenge(kind)), a.identifier)
-        for a in authorizations
-    ]
+    return [(record_name(a, kind, account_uri=account), _value(session, a, wish), a.identifier) for a in authorizations]
+
+
+def _value(session: Session, authorization: Authorization, wish: Wish) -> str | Wanted:
+    """Give the TXT value; of dns-persist-01, the one that a name and its wildcard share where both are ordered."""
+    if wish.challenge == PERSISTENT:
+        return persistent_value(session, authorization, is_wildcard=f"*.{authorization.name}" in wish.names)
+    return dns_value(session, authorization.challenge(wish.challenge))
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,17 @@ import base64
 import hashlib
 import re
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from .._dns import persist
 from .._errors import UserError
 
 if t.TYPE_CHECKING:
     from .session import Session
+
+PERSISTENT = "dns-persist-01"
+"""The challenge type whose record is made once and stays: it holds no token, but names the account."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\Z")
 
@@ -41,13 +45,14 @@ def parse_moment(text: str | None) -> datetime | None:
 
 @dataclass(frozen=True)
 class Challenge:
-    """One way to prove control. `token` is the raw text of the JSON."""
+    """One way to prove control. `token` is the raw text of the JSON, `document` all of it."""
 
     type: str
     url: str
     status: str
     token: str
     error: t.Mapping[str, t.Any] | None
+    document: t.Mapping[str, t.Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,7 @@ def read_authorization(session: Session, url: str) -> Authorization:
                 status=item.get("status", "pending"),
                 token=item.get("token", ""),
                 error=item.get("error") or None,
+                document=item,
             )
             for item in document.get("challenges") or ()
         ),
@@ -162,10 +168,14 @@ def record_name(authorization: Authorization, kind: str, *, account_uri: str) ->
     For dns-account-01 (draft-ietf-acme-dns-account-label-02) it has a label of the account's own, so that several
     accounts may each leave a CNAME for one name.
     """
-    if kind == "dns-01":
-        return f"_acme-challenge.{authorization.name}"
-    label = base64.b32encode(hashlib.sha256(account_uri.encode()).digest()[:10]).decode().lower()
-    return f"_{label}._acme-challenge.{authorization.name}"
+    if kind == PERSISTENT:
+        label = persist.LABEL
+    elif kind == "dns-01":
+        label = "_acme-challenge"
+    else:
+        digest = hashlib.sha256(account_uri.encode()).digest()[:10]
+        label = f"_{base64.b32encode(digest).decode().lower()}._acme-challenge"
+    return f"{label}.{authorization.name}"
 
 
 def dns_value(session: Session, challenge: Challenge) -> str:
@@ -177,3 +187,28 @@ def dns_value(session: Session, challenge: Challenge) -> str:
         raise UserError("The CA sent a malformed challenge token", name=challenge.url, remedy="Order again.")
     digest = hashlib.sha256(f"{challenge.token}.{session.thumbprint}".encode()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def persistent_value(session: Session, authorization: Authorization, *, is_wildcard: bool) -> persist.Wanted:
+    """Tell what the record of dns-persist-01 must state; `is_wildcard` where it is to prove the name's wildcard too.
+
+    Raises UserError where the CA does not offer it, or means a form that is not known here: nothing is guessed, since
+    a wrong record would let another account get certificates for years.
+    """
+    challenge = authorization.challenge(PERSISTENT)
+    wanted = persist.wanted_from(
+        challenge.document,
+        name=authorization.name,
+        is_wildcard=is_wildcard,
+        account_uri=session.account_uri or "",
+        thumbprint=session.thumbprint,
+        hash_prefix=session.meta.get("accountHashPrefix"),
+    )
+    if wanted is None:
+        raise UserError(
+            f"The CA's {PERSISTENT} challenge has a form that is not known here",
+            name=authorization.identifier,
+            answer=f"it holds {', '.join(sorted(challenge.document)) or 'nothing'}",
+            remedy="Known are drafts -00 to -02 of draft-ietf-acme-dns-persist; use challenge dns-01.",
+        )
+    return wanted

@@ -15,7 +15,7 @@ import copy
 import os
 import tempfile
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .. import _files
 from .._errors import BadInput
@@ -34,7 +34,10 @@ if t.TYPE_CHECKING:
 
 @dataclass
 class Session:
-    """What every request needs. `account_uri` is set once the account is known; a new key is not yet on disk."""
+    """What every request needs. `account_uri` is set once the account is known; a new key is not yet on disk.
+
+    `meta` is what the directory tells of the CA, with what the library drops.
+    """
 
     url: str
     directory: messages.Directory
@@ -43,6 +46,7 @@ class Session:
     jwk: t.Any
     key_is_new: bool = False
     account_uri: str | None = None
+    meta: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @property
     def thumbprint(self) -> str:
@@ -104,7 +108,8 @@ def open_session(access: Access, *, may_create_key: bool = False, source: KeySou
     )
     document = _fetch_directory(network, access.directory)
     network.new_nonce_url = document["newNonce"]
-    session = Session(access.directory, messages.Directory.from_json(document), network, key, jwk, is_new)
+    meta = dict(document.get("meta") or {})  # the library takes it out of the document
+    session = Session(access.directory, messages.Directory.from_json(document), network, key, jwk, is_new, meta=meta)
     if access.account_uri:
         session.use_account(access.account_uri)
     return session

@@ -21,7 +21,7 @@ from .._wait import until
 from .lookup import Resolvers
 from .records import DnsRecord, absolute
 from .trail import Trail
-from .txt import ASK_SECONDS
+from .txt import ASK_SECONDS, Answer
 
 FIRST_PAUSES_SECONDS = (2.0, 3.0, 5.0, 7.0)
 LONGEST_PAUSE_SECONDS = 10.0
@@ -116,10 +116,19 @@ def _judge(records: t.Sequence[DnsRecord], trail: Trail) -> Seen:
     for record in records:
         ends = trail.ends(absolute(record.name))
         for entry in record.entries:
-            lacking = [ServerAnswer(label, answer.text) for label, answer in ends if entry not in answer.values]
+            lacking = [
+                ServerAnswer(label, _told(record, entry, answer))
+                for label, answer in ends
+                if not record.is_proven_by(entry, answer.values)
+            ]
             any_seen = any_seen or len(lacking) < len(ends)
             if not ends:
                 lacking = [ServerAnswer("the resolvers", "none is configured on this machine")]
             if lacking:
                 missing.append(Missing(record.name, entry, tuple(dict.fromkeys(lacking))))
     return Seen(tuple(missing), any_seen, (*trail.warnings, *trail.left_out()))
+
+
+def _told(record: DnsRecord, entry: str, answer: Answer) -> str:
+    objections = record.objections(entry, answer.values)
+    return f"{answer.text} ({objections})" if objections else answer.text

@@ -14,6 +14,8 @@ import typing as t
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timezone
 
+from .persist import Wanted
+
 TTL_SECONDS = 300
 """Short enough that a mistyped value is gone from caches soon; a few providers take nothing below it."""
 
@@ -27,7 +29,7 @@ class DnsRecord:
 
     `name` ends with a dot; `zone` does not, and `record` is `name` relative to it (`@` where they are equal), both as
     DNS modules want them, both None where the zone is not known. `challenge_names` are those that the CA looks up; one
-    that is not `name` has a CNAME that leads there.
+    that is not `name` has a CNAME that leads there. `wanted` are entries that other values may stand for.
     """
 
     name: str
@@ -38,10 +40,12 @@ class DnsRecord:
     type: str = "TXT"
     ttl: int = TTL_SECONDS
     challenge_names: tuple[str, ...] = ()
+    wanted: tuple[Wanted, ...] = ()
 
     def returns(self) -> dict[str, t.Any]:
         """Give the record as the dict that modules return, with lists."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        shown = {key: value for key, value in asdict(self).items() if key != "wanted"}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in shown.items()}
 
     @classmethod
     def from_returns(cls, given: t.Mapping[str, t.Any]) -> DnsRecord:
@@ -49,6 +53,18 @@ class DnsRecord:
         known = {field.name: given[field.name] for field in fields(cls) if given.get(field.name) is not None}
         lists = {"identifiers": (), **{key: tuple(value) for key, value in known.items() if isinstance(value, list)}}
         return cls(**{**known, **lists, "name": absolute(known["name"])})
+
+    def is_proven_by(self, entry: str, values: t.Collection[str]) -> bool:
+        """Tell whether one of these values, as they are in DNS, does what an entry is to do."""
+        return entry in values or any(one.is_met_by(value) for one in self._wanted(entry) for value in values)
+
+    def objections(self, entry: str, values: t.Collection[str]) -> str:
+        """Say what is wrong with those of these values that were meant to do what an entry is to do."""
+        found = (one.objection(value) for one in self._wanted(entry) for value in sorted(values))
+        return "; ".join(objection for objection in found if objection)
+
+    def _wanted(self, entry: str) -> list[Wanted]:
+        return [one for one in self.wanted if str(one) == entry]
 
 
 def absolute(name: str) -> str:
@@ -65,7 +81,7 @@ def relative(name: str, *, zone: str) -> str | None:
 
 
 def merge(
-    values: t.Iterable[tuple[str, str, str]],
+    values: t.Iterable[tuple[str, str | Wanted, str]],
     *,
     zones: t.Mapping[str, str | None] | None = None,
     written: t.Mapping[str, str] | None = None,
@@ -79,11 +95,14 @@ def merge(
     whose zone does not hold it, has no zone.
     """
     entries: dict[str, set[str]] = {}
+    wanted: dict[str, set[Wanted]] = {}
     identifiers: dict[str, set[str]] = {}
     challenge_names: dict[str, set[str]] = {}
     for given, value, identifier in values:
         name = (written or {}).get(absolute(given), absolute(given))
-        entries.setdefault(name, set()).add(value)
+        entries.setdefault(name, set()).add(str(value))
+        if isinstance(value, Wanted):
+            wanted.setdefault(name, set()).add(value)
         identifiers.setdefault(name, set()).add(identifier)
         challenge_names.setdefault(name, set()).add(absolute(given))
     records = []
@@ -99,6 +118,7 @@ def merge(
                 record=record,
                 ttl=ttl,
                 challenge_names=tuple(sorted(challenge_names[name])),
+                wanted=tuple(sorted(wanted.get(name, ()), key=str)),
             )
         )
     return records

@@ -71,9 +71,10 @@ class ScriptedCa:
         self._thread.start()
         self.url = f"http{'s' if context else ''}://127.0.0.1:{self._http.server_port}/"
 
-    def directory(self) -> Answer:
+    def directory(self, **meta: str) -> Answer:
         """The answer that is a directory of this CA."""
-        return Answer(200, {name: f"{self.url}{name}" for name in ("newNonce", "newAccount", "newOrder")}, nonce=False)
+        urls = {name: f"{self.url}{name}" for name in ("newNonce", "newAccount", "newOrder")}
+        return Answer(200, {**urls, "meta": meta}, nonce=False)
 
     def order(self, *names: str, status: str = "pending", location: bool = True, number: int = 1) -> Answer:
         """The answer that is an order with one authorization."""
@@ -85,9 +86,10 @@ class ScriptedCa:
         }
         return Answer(201, body, {"Location": f"{self.url}order/{number}"} if location else {})
 
-    def authorization(self, name: str) -> Answer:
-        """The answer that is a pending authorization."""
-        challenge = {"type": "dns-01", "url": f"{self.url}challenge/1", "status": "pending", "token": "abc"}
+    def authorization(self, name: str, **other: t.Any) -> Answer:
+        """The answer that is a pending authorization; its challenge is of dns-01 unless there are `other` members."""
+        members = other or {"type": "dns-01", "token": "abc"}
+        challenge = {"url": f"{self.url}challenge/1", "status": "pending", **members}
         body = {"identifier": {"type": "dns", "value": name}, "status": "pending", "challenges": [challenge]}
         return Answer(200, body)
 

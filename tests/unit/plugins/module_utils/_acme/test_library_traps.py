@@ -71,7 +71,7 @@ def test_t15_no_wait_asks_the_clock_on_the_wall() -> None:
     assert [name for name, call in calls if call == "time.time()"] == ["module_utils/_host/prove.py"]
 
 
-@pytest.mark.parametrize("kind", ["dns-01", "dns-account-01"])
+@pytest.mark.parametrize("kind", ["dns-01", "dns-account-01", "dns-persist-01"])
 def test_t1_t7_a_challenge_is_answered_with_an_empty_object_and_needs_no_link_back(
     tls_ca: ScriptedCa, session: Session, kind: str
 ) -> None:

@@ -22,6 +22,7 @@ from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.session i
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.step_finalize import finalize_order
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.step_order import place_order
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._acme.transport import LostAnswer
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.persist import account_hash
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import UserError
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._pki.names import parse_identifiers
 from ansible_collections.zerotrust.pomerium.tests.unit.plugins.module_utils._acme.scripted_ca import (
@@ -231,3 +232,30 @@ def test_the_same_order_gives_the_same_records_and_changes_nothing(
     assert first["dns_records"] == second["dns_records"] != []
     state = json.loads(Path(order_options["state_path"]).read_text())
     assert state["order"]["records"] == first["dns_records"]
+
+
+def test_r47_draft_02_is_ordered_with_the_hash_of_the_account(
+    tls_ca: ScriptedCa, order_options: dict[str, t.Any], session: Session
+) -> None:
+    prefix, issuers = "https://ca.example/h/", ["pki.example", "ca.example"]
+    tls_ca.script = [
+        tls_ca.directory(accountHashPrefix=prefix),
+        tls_ca.order(NAME),
+        tls_ca.authorization(NAME, type="dns-persist-01", issuerDomainNames=issuers),
+    ]
+    account = account_hash(NAME, thumbprint=session.thumbprint, account_uri=order_options["account_uri"])
+    (record,) = run({**order_options, "challenge": "dns-persist-01"})["dns_records"]
+    assert (record["name"], record["record"]) == (f"_validation-persist.{NAME}.", "_validation-persist")
+    assert record["entries"] == [f"ca.example; accounturi={prefix}sha-256/{account}"]
+
+
+def test_r47_no_record_is_given_where_the_form_is_not_known(
+    tls_ca: ScriptedCa, order_options: dict[str, t.Any]
+) -> None:
+    tls_ca.script = [
+        tls_ca.directory(),
+        tls_ca.order(NAME),
+        tls_ca.authorization(NAME, type="dns-persist-01", issuerDomainNames=["ca.example"]),
+    ]
+    with pytest.raises(UserError, match="it holds issuerDomainNames, status, type, url"):
+        run({**order_options, "challenge": "dns-persist-01"})

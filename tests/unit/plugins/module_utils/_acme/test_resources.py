@@ -20,8 +20,11 @@ class Session:
 
     thumbprint = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
+    account_uri = "https://ca.example/acct/123"
+
     def __init__(self, document: dict[str, t.Any]) -> None:
         self.document = document
+        self.meta: dict[str, t.Any] = {}
 
     def ask(self, url: str, body: t.Any = None, *, doing: str) -> t.Any:
         response = requests.Response()
@@ -84,6 +87,39 @@ def test_a_token_that_is_none_is_refused(token: str) -> None:
     challenge = resources.Challenge("dns-01", "u", "pending", token, None)
     with pytest.raises(UserError, match="malformed challenge token"):
         resources.dns_value(t.cast("t.Any", Session({})), challenge)
+
+
+PERSIST = {"type": "dns-persist-01", "url": "u", "status": "pending"}
+
+
+@pytest.mark.parametrize(("is_wildcard", "policy"), [(False, ""), (True, "; policy=wildcard")])
+def test_r47_draft_01_gives_the_record_that_it_describes(is_wildcard: bool, policy: str) -> None:
+    found = authorization(challenges=[{**PERSIST, "issuer-domain-names": ["ca.example"], "accounturi": "https://a/1"}])
+    value = resources.persistent_value(t.cast("t.Any", Session({})), found, is_wildcard=is_wildcard)
+    assert str(value) == f"ca.example; accounturi=https://a/1{policy}"
+    assert resources.record_name(found, "dns-persist-01", account_uri="") == "_validation-persist.a.example"
+
+
+def test_r47_draft_02_gives_a_hash_behind_the_prefix_of_the_directory() -> None:
+    session = Session({})
+    session.meta = {"accountHashPrefix": "https://ca.example/h/"}
+    found = authorization(
+        identifier={"type": "dns", "value": "example.com"},
+        challenges=[{**PERSIST, "issuerDomainNames": ["ca.example"]}],
+    )
+    value = resources.persistent_value(t.cast("t.Any", session), found, is_wildcard=False)
+    digest = "5SQm7n6tPh2-PlLbCKGnViTXX5z19SCN4cPGQHSk-kw"
+    assert str(value) == f"ca.example; accounturi=https://ca.example/h/sha-256/{digest}"
+
+
+def test_r47_a_form_that_is_not_known_is_told_by_what_the_challenge_holds() -> None:
+    found = authorization(challenges=[{**PERSIST, "issuers": ["ca.example"]}], wildcard=True)
+    with pytest.raises(UserError) as raised:
+        resources.persistent_value(t.cast("t.Any", Session({})), found, is_wildcard=True)
+    assert str(raised.value) == (
+        "The CA's dns-persist-01 challenge has a form that is not known here for *.a.example: it holds issuers, "
+        "status, type, url. Known are drafts -00 to -02 of draft-ietf-acme-dns-persist; use challenge dns-01."
+    )
 
 
 @pytest.mark.parametrize(

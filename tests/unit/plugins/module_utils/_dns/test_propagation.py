@@ -11,6 +11,7 @@ import typing as t
 
 import pytest
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.lookup import AT_ONCE, Resolvers
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.persist import Wanted
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.propagation import (
     Missing,
     Seen,
@@ -18,7 +19,7 @@ from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.propagatio
     check,
     wait,
 )
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.records import DnsRecord
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.records import DnsRecord, merge
 
 CHALLENGE = "_acme-challenge.corp.example.com."
 RECORD = DnsRecord(CHALLENGE, ("apex", "wildcard"), ("corp.example.com", "*.corp.example.com"), zone="example.com")
@@ -174,6 +175,26 @@ def test_a_silent_server_is_not_waited_for_again_for_every_name(dns_lab: t.Any) 
 def test_none_sees_everything_and_asks_nobody(dns_lab: t.Any) -> None:
     assert look(dns_lab, verify="none") == Seen((), any_seen=True)
     assert dns_lab.server.mark() == 0
+
+
+PERSISTENT = "_validation-persist.corp.example.com."
+WANTED = Wanted(("ca.example", "old-ca.example"), ("https://ca.example/acct/1",), is_wildcard=True)
+LASTING = merge([(PERSISTENT, WANTED, "corp.example.com"), (PERSISTENT, WANTED, "*.corp.example.com")])
+
+
+def test_r47_a_record_that_was_made_by_somebody_else_and_states_the_same_is_seen(dns_lab: t.Any) -> None:
+    dns_lab.start_name_servers()
+    dns_lab.add(f'{PERSISTENT} 60 IN TXT "old-ca.example;AccountURI=https://ca.example/acct/1;" "policy=wildcard"')
+    assert look(dns_lab, *LASTING) == Seen((), any_seen=True)
+
+
+def test_r47_a_record_that_has_run_out_is_missing_and_it_is_said_why(dns_lab: t.Any) -> None:
+    dns_lab.start_name_servers()
+    dns_lab.add(f'{PERSISTENT} 60 IN TXT "{WANTED}; persistUntil=1700000000"')
+    seen = look(dns_lab, *LASTING)
+    said = f'other values: "{WANTED}; persistUntil=1700000000" (its persistUntil was 2023-11-14 22:13 UTC)'
+    assert {*lacking(seen)[str(WANTED)].values()} == {said}
+    assert not seen.any_seen
 
 
 def wait_for(dns_lab: t.Any, *, within: float, sleep: t.Callable[[float], None]) -> Seen:

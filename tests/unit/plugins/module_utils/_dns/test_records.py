@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 
 import dns.zone
 import pytest
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.persist import Wanted
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.records import (
     DnsRecord,
     absolute,
@@ -94,6 +95,16 @@ def test_lines_are_read_back_from_a_zone_file(value: str) -> None:
     (rdata,) = zone.find_rdataset("_acme-challenge.example.com.", "TXT")
     assert b"".join(rdata.strings).decode() == value
     assert all(len(string) <= 255 for string in rdata.strings)
+
+
+def test_r47_a_name_and_its_wildcard_share_one_record_that_stays() -> None:
+    wanted = Wanted(("ca.example", "old-ca.example"), ("https://ca.example/acct/1",), is_wildcard=True)
+    name = "_validation-persist.corp.example.com"
+    (record,) = merge([(name, wanted, "corp.example.com"), (name, wanted, "*.corp.example.com")])
+    value = "ca.example; accounturi=https://ca.example/acct/1; policy=wildcard"
+    assert record.returns()["entries"] == [value] and "wanted" not in record.returns()
+    assert zone_lines([record]) == [f'{name}.  300  IN  TXT  "{value}"']
+    assert record.is_proven_by(value, {f"old-{value}"}) and not record.is_proven_by("another", {f"old-{value}"})
 
 
 def test_instructions_say_until_when_in_utc() -> None:
