@@ -26,6 +26,9 @@ if t.TYPE_CHECKING:
 PERSISTENT = "dns-persist-01"
 """The challenge type whose record is made once and stays: it holds no token, but names the account."""
 
+LONGEST_NAME = 253
+"""Characters that a DNS name may have, written without its final dot (RFC 1035 section 2.3.4)."""
+
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+\Z")
 
 
@@ -166,7 +169,7 @@ def record_name(authorization: Authorization, kind: str, *, account_uri: str) ->
     """Give the name at which the TXT record of a challenge of this kind is looked for, without final dot.
 
     For dns-account-01 (draft-ietf-acme-dns-account-label-02) it has a label of the account's own, so that several
-    accounts may each leave a CNAME for one name.
+    accounts may each leave a CNAME for one name. Raises UserError for a name below which that label does not fit.
     """
     if kind == PERSISTENT:
         label = persist.LABEL
@@ -175,7 +178,14 @@ def record_name(authorization: Authorization, kind: str, *, account_uri: str) ->
     else:
         digest = hashlib.sha256(account_uri.encode()).digest()[:10]
         label = f"_{base64.b32encode(digest).decode().lower()}._acme-challenge"
-    return f"{label}.{authorization.name}"
+    name = f"{label}.{authorization.name}"
+    if len(name) > LONGEST_NAME:
+        raise UserError(
+            f"No record of {kind} fits below a name of {len(authorization.name)} characters",
+            name=authorization.identifier,
+            remedy="Shorten it, or use challenge dns-01.",
+        )
+    return name
 
 
 def dns_value(session: Session, challenge: Challenge) -> str:

@@ -189,7 +189,7 @@ class Resolvers:
         return resolver
 
     def zone_of(self, name: str, *, within: float = LOOKUP_SECONDS) -> Zone:
-        """Find the zone that holds `name` by its SOA, in at most twice `within` seconds. Never raises."""
+        """Find the zone that holds `name` by its SOA, in at most `within` seconds. Never raises."""
         import dns.exception
         import dns.name
 
@@ -210,6 +210,7 @@ class Resolvers:
         import dns.rdatatype
         import dns.resolver
 
+        end = time.monotonic() + within
         try:
             answer = self._resolver.resolve(name, "CNAME", lifetime=within, search=False, raise_on_no_answer=False)
             response, above = answer.response, name.parent() if answer.rrset else name
@@ -219,7 +220,7 @@ class Resolvers:
             for rrset in response.authority:
                 if rrset.rdtype == dns.rdatatype.SOA and name.is_subdomain(rrset.name):
                     return rrset.name
-        return dns.resolver.zone_for_name(above, resolver=self._resolver, lifetime=within)
+        return dns.resolver.zone_for_name(above, resolver=self._resolver, lifetime=max(0.0, end - time.monotonic()))
 
     def zones_of(self, names: t.Iterable[str]) -> Zones:
         """Find the zones of many names at the same time, in at most twice LOOKUP_SECONDS. Never raises.

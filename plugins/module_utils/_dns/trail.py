@@ -43,12 +43,12 @@ class Group:
 
 
 class Answers:
-    """What each server says of each name, asked once, for CHECK_SECONDS from the first question on."""
+    """What each server says of each name, asked once; resolvers have CHECK_SECONDS of their own."""
 
     def __init__(self, *, timeout: float) -> None:
         """Take the seconds that one server may take."""
         self._timeout = timeout
-        self._end: float | None = None
+        self._ends: dict[bool, float] = {}
         self._given: dict[tuple[Name, Server, bool], Answer] = {}
         self._silent: dict[tuple[Server, bool], Answer] = {}
         self._alive: set[tuple[Server, bool]] = set()
@@ -58,7 +58,6 @@ class Answers:
 
         A server that was silent, and has not answered anything either, is not waited for again for the other names.
         """
-        self._end = self._end or time.monotonic() + CHECK_SECONDS
         questions = [
             (name, server, group.is_recursive)
             for name, of_name in groups.items()
@@ -66,6 +65,8 @@ class Answers:
             for server in group.servers
         ]
         questions = list(dict.fromkeys(questions))
+        for _name, _server, recursive in questions:
+            self._ends.setdefault(recursive, time.monotonic() + CHECK_SECONDS)
         self._given.update(zip(questions, in_parallel(self._ask, items=questions)))
 
     def _ask(self, question: tuple[Name, Server, bool]) -> Answer:
@@ -73,7 +74,7 @@ class Answers:
         asked = (server, recursive)
         if asked in self._silent and asked not in self._alive:
             return self._silent[asked]
-        if time.monotonic() >= (self._end or 0):
+        if time.monotonic() >= self._ends[recursive]:
             return Answer(f"not asked within {CHECK_SECONDS:g} s", answered=False)
         answer = ask_txt(name, address=server.address, port=server.port, recursive=recursive, timeout=self._timeout)
         if answer.answered:

@@ -122,6 +122,15 @@ def test_r47_a_form_that_is_not_known_is_told_by_what_the_challenge_holds() -> N
     )
 
 
+@pytest.mark.parametrize("kind", ["dns-account-01", "dns-persist-01"])
+def test_a_name_below_which_the_label_does_not_fit_is_told(kind: str) -> None:
+    longest = ".".join(["a" * 58] * 4)
+    found = authorization(identifier={"type": "dns", "value": longest})
+    assert resources.record_name(found, "dns-01", account_uri="").endswith(longest)
+    with pytest.raises(UserError, match=f"No record of {kind} fits below a name of 235 characters for a"):
+        resources.record_name(found, kind, account_uri="")
+
+
 @pytest.mark.parametrize(
     "text",
     ["2026-12-01T10:00:00Z", "2026-12-01T10:00:00.123456789Z", "2026-12-01T12:00:00+02:00", "2026-12-01t10:00:00z"],

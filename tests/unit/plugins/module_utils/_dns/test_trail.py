@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
+import pytest
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns import trail
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.propagation import Seen, check
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.records import DnsRecord
 
@@ -202,3 +204,21 @@ def test_in_a_split_horizon_the_resolvers_that_are_given_say_whom_to_ask(dns_lab
         f"ns{n}.example.com ({dns_inside.network}.{n})" for n in (1, 2)
     ]
     assert look(dns_lab) == Seen((), any_seen=True)
+
+
+def test_resolvers_are_asked_also_where_silent_servers_have_used_the_time_up(
+    dns_lab: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trail, "CHECK_SECONDS", TIMEOUT / 2)
+    dns_lab.add(f'{CHALLENGE} 60 IN TXT "value"')
+    assert not look(dns_lab).missing
+
+
+def test_no_further_zone_is_asked_once_the_time_is_used_up(dns_lab: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trail, "CHECK_SECONDS", TIMEOUT / 2)
+    ns1, _ns2 = dns_lab.start_name_servers()
+    ns1.misbehave(CHALLENGE, "drop")
+    (ns3,) = dns_lab.add_zone("acme.example.net")
+    dns_lab.add(CNAME, TXT)
+    look(dns_lab)
+    assert not ns3.queries(rdtype="TXT")
