@@ -56,7 +56,11 @@ def test_by_steps_a_publisher_is_a_task_of_its_own(controller: Controller) -> No
     foreign = f'{NAME}.  300  IN  TXT  "of-somebody-else"'
     lab.paste(foreign)
     before = lab.zone_path.read_text()
-    options = {"records": controller.order()["dns_records"], "publisher": lab.publisher, "resolvers": [lab.dns.resolver]}
+    options = {
+        "records": controller.order()["dns_records"],
+        "publisher": lab.publisher,
+        "resolvers": [lab.dns.resolver],
+    }
     recursive = {**options, "verify_dns": "recursive"}
     would, first, again = (
         controller.run("acme_dns_record", **recursive, **more).ok for more in ({"check": True}, {"diff": True}, {})

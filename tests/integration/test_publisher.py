@@ -65,6 +65,26 @@ def test_the_publisher_may_come_from_a_file_and_what_the_task_gives_beats_it(con
     assert publish(controller, **given, publisher_file=str(file)).ok["phase"] == "issued"
 
 
+def test_r11_names_that_the_ca_knows_already_are_not_published(start: t.Callable[..., Controller]) -> None:
+    controller = start(pebble={"authz_reuse": 100})
+    assert publish(controller).ok["renewed"]
+    unreachable = {**controller.lab.publisher, "server": "127.0.0.1", "port": 1}
+    again = publish(controller, publisher=unreachable, key_type="ec-384").ok
+    assert again["renewed"] and published(controller) == []
+
+
+def test_r47_a_record_that_is_made_once_stays_and_is_not_made_again(controller: Controller) -> None:
+    options = {"challenge": "dns-persist-01"}
+    first = publish(controller, **options).ok
+    (line,) = published(controller)
+    assert first["renewed"] and first["records_to_remove"] == []
+    assert line.startswith("_validation-persist.corp.example.com.") and "policy=wildcard" in line
+    lab = controller.lab
+    lab.zone_path.write_text(lab.zone_path.read_text().replace("accounturi", "AccountURI"))
+    second = publish(controller, key_type="ec-384", **options).ok
+    assert second["renewed"] and published(controller) == [line.replace("accounturi", "AccountURI")]
+
+
 def test_stopped_after_the_order_nothing_is_published_and_the_next_run_does_it(controller: Controller) -> None:
     """What a fleet needs: between the two its hosts keep the order. No resolver is asked for what is not there yet."""
     mark = controller.lab.dns.mark()

@@ -135,9 +135,7 @@ def unattended(lab: Lab) -> None:
     title("7. With nobody in between: the name server takes updates, and one name more is wanted")
     lab.publisher_path.touch(mode=0o600)
     lab.publisher_path.write_text(json.dumps(lab.publisher))
-    lab.write_vars(
-        certificate_identifiers=[*IDENTIFIERS, MORE], certificate_publisher_file=str(lab.publisher_path)
-    )
+    lab.write_vars(certificate_identifiers=[*IDENTIFIERS, MORE], certificate_publisher_file=str(lab.publisher_path))
     shown = {key: "..." if key == "key_secret" else value for key, value in lab.publisher.items()}
     say(f"publisher.json\n  {json.dumps(shown)}")
     say(f"vars.yml\n  certificate_publisher_file: publisher.json\n  certificate_identifiers: [..., '{MORE}']\n")

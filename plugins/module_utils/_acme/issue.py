@@ -225,8 +225,7 @@ class Issue:
         }
 
     def _finish(self, session: Session, placed: Placed, asked: Asked, resolvers: Resolvers) -> dict[str, t.Any]:
-        if self.publisher is not None and asked.records and not self.check:
-            self.publisher.add(asked.records)
+        self._publish(asked, resolvers)
         try:
             outcome = drive(session, placed, self._plan(placed, resolvers), check=self.check)
         except UserError as error:
@@ -248,6 +247,16 @@ class Issue:
         if outcome.chain is not None and not self.check:
             values.update(self._store(session, outcome))
         return values
+
+    def _publish(self, asked: Asked, resolvers: Resolvers) -> None:
+        """Have the publisher write the records; one that is made once only where none is there that does."""
+        if self.publisher is None or self.check or not asked.records:
+            return
+        if self.wish.challenge == memories.PERSISTENT:
+            verify = self.params["verify_dns"]
+            if not propagation.check(asked.sought, verify=verify, resolvers=resolvers).missing:
+                return
+        self.publisher.add(asked.records)
 
     def _has_run_out(self, error: UserError) -> bool:
         """Tell whether the order's certificate expired before it was fetched: no run could store it any more.

@@ -64,9 +64,7 @@ def publish_records(
     }
 
 
-def _written(
-    records: t.Sequence[DnsRecord], publisher: Publisher, resolvers: Resolvers, warn: Warn
-) -> list[DnsRecord]:
+def _written(records: t.Sequence[DnsRecord], publisher: Publisher, resolvers: Resolvers, warn: Warn) -> list[DnsRecord]:
     """Give the records as they are to be written: where the publisher has them, with their zones."""
     names = {absolute(name): absolute(target) for name, target in publisher.delegation.items()}
     written = []

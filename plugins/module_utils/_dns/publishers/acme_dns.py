@@ -12,10 +12,10 @@ import typing as t
 from itertools import zip_longest
 
 from ..._errors import BadInput
+from ..publisher import Publisher
 from ..records import absolute
 from .acme_dns_accounts import Account, base_name, challenge_name, read_accounts
 from .acme_dns_server import AcmeDnsServer
-from ..publisher import Publisher
 
 if t.TYPE_CHECKING:
     from ..records import DnsRecord

@@ -14,10 +14,10 @@ import typing as t
 from ..._errors import BadInput
 from ..._option_file import complete_from_file
 from .. import publisher as common
+from ..publisher import Publisher
 from .acme_dns import AcmeDns
 from .exec import Exec
 from .lexicon import Lexicon
-from ..publisher import Publisher
 from .rfc2136 import Rfc2136
 
 TYPES: dict[str, type[Publisher]] = {"acme_dns": AcmeDns, "exec": Exec, "lexicon": Lexicon, "rfc2136": Rfc2136}

@@ -23,8 +23,8 @@ from urllib.parse import quote, quote_plus
 from ..._errors import BadInput, UserError
 from ..._files import make_directory
 from ..._lock import hold_lock
-from . import lexicon_child
 from ..publisher import Publisher
+from . import lexicon_child
 
 if t.TYPE_CHECKING:
     from importlib.abc import InspectLoader

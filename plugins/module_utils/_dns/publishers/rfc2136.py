@@ -16,8 +16,8 @@ import typing as t
 
 from ..._errors import BadInput, UserError
 from ..lookup import Server, some
-from ..records import zone_text
 from ..publisher import Publisher
+from ..records import zone_text
 
 if t.TYPE_CHECKING:
     import dns.exception

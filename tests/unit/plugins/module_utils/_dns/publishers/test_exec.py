@@ -14,8 +14,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publishers.choose import choose_publisher
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publisher import Publisher
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publishers.choose import choose_publisher
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.records import merge
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput, UserError
 from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until

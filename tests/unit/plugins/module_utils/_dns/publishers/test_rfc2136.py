@@ -27,8 +27,8 @@ import dns.message
 import dns.rcode
 import dns.tsig
 import pytest
-from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publishers.choose import choose_publisher
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publisher import Publisher
+from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publishers.choose import choose_publisher
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publishers.rfc2136 import ALGORITHMS
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.records import DnsRecord, merge
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput, UserError
