@@ -96,8 +96,9 @@ options:
     description:
       - Where the TXT records must be seen before the CA is told to look. A validation that fails cannot be repeated and
         counts against a limit of the CA.
-      - V(authoritative) asks every address of every name server of the zone. Where none of them answers at all (port 53
-        closed) the recursive servers decide, with a warning.
+      - V(authoritative) asks every address of every name server of the zone, and where a CNAME leads into another zone
+        those of that one, too. Where none of them answers at all (port 53 closed) the recursive servers decide, with a
+        warning.
       - V(recursive) asks the servers in O(resolvers).
       - V(none) trusts you.
     type: str

@@ -133,6 +133,11 @@ class DnsServer:
             served.close()
         LEASES.release(self.port)
 
+    def serve_also(self, origin: str, path: Path) -> None:
+        """Serve one more zone from now on."""
+        with self._guard:
+            self._zones.append(ZoneFile(origin, path))
+
     def misbehave(self, name: str, kind: Kind, *, rdtype: str | None = None, queries: int | None = None) -> None:
         """Err for queries of `name` (of `rdtype` only, where given): all of them, or the first `queries`.
 
