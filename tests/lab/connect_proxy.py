@@ -19,12 +19,14 @@ from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
 class ConnectProxy:
     """The proxy, on threads of this process; a context manager. `tunnels` are the targets asked for, as `host:port`.
 
-    With `refuses` it answers every CONNECT with 407, as one does that wants a password.
+    With `refuses` it answers every CONNECT with 407, as one does that wants a password. `stand_ins` are ports of
+    loopback by the target that they stand in for.
     """
 
-    def __init__(self, *, refuses: bool = False) -> None:
+    def __init__(self, *, refuses: bool = False, stand_ins: t.Mapping[str, int] | None = None) -> None:
         self.port = LEASES.lease()
         self.refuses = refuses
+        self.stand_ins = dict(stand_ins or {})
         self.tunnels: list[str] = []
         self._server = _Server(self)
 
@@ -60,7 +62,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_CONNECT(self) -> None:
         self.server.proxy.tunnels.append(self.path)
         self.close_connection = True
-        host, _colon, port = self.path.rpartition(":")
+        stand_in = self.server.proxy.stand_ins.get(self.path)
+        host, _colon, port = (f"127.0.0.1:{stand_in}" if stand_in else self.path).rpartition(":")
         if self.server.proxy.refuses:
             self.send_error(407)
         elif host != "127.0.0.1":
