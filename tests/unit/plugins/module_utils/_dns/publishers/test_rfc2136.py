@@ -4,7 +4,8 @@
 
 """DNS UPDATE against BIND: values come and go by themselves, and every refusal says its code, its reason and a remedy.
 
-What BIND cannot be made to say comes from a server of these tests that answers as it is told.
+What BIND cannot be made to say comes from a server of these tests that answers as it is told: what Knot and PowerDNS do
+not sign, among it.
 """
 
 from __future__ import annotations
@@ -283,8 +284,16 @@ SAID: dict[str, tuple[t.Callable[[dns.message.Message], bytes | None], str]] = {
     "NOTZONE": (answering("NOTZONE"), "NOTZONE, the name does not lie in the zone example.com"),
     "a code of no meaning here": (answering("YXDOMAIN"), "YXDOMAIN, the server did not do it"),
     "BADTRUNC": (answering("NOTAUTH", tsig_error="BADTRUNC"), "BADTRUNC, the server wants longer signatures"),
+    "NOTAUTH, not signed": (
+        answering("NOTAUTH", secret=None),
+        f"zone example.com, or does not take the key {KEY_NAME}",
+    ),
     "done, not signed": (answering(secret=None), f"the answer is not signed by the key {KEY_NAME}"),
     "done, signed by another": (answering(secret="b3RoZXI="), f"the answer is not signed by the key {KEY_NAME}"),
+    "an answer to something else": (
+        lambda query: answering(secret=None)(dns.message.Message(query.id ^ 1)),
+        "BadResponse",
+    ),
     "no DNS": (lambda query: b"SSH-2.0-OpenSSH", "an answer that cannot be read"),
 }
 
