@@ -31,6 +31,9 @@ LOOKUP_SECONDS = 5.0
 AT_ONCE = 32
 """Questions under way at the same time: enough for a hundred names at four servers, few enough for a small host."""
 
+BELOW = b"_zone"
+"""A label that nobody has below a challenge name."""
+
 LONGEST_CHAIN = 16
 """So many CNAMEs in a row are followed: resolvers of CAs give up earlier (Unbound after 11)."""
 
@@ -205,22 +208,27 @@ class Resolvers:
         return self._zones[key]
 
     def _find_zone(self, name: dns.name.Name, *, within: float) -> dns.name.Name:
-        """Ask for a CNAME, since that is not led elsewhere as a question for SOA is: that one may be answered for the
-        zone of a target, or fail with it. Where there is none, the answer names the zone (RFC 2308 section 3)."""
+        """Ask for a name below, which does not exist: the answer names the zone (RFC 2308 section 3).
+
+        A question for the name itself would have resolvers, perhaps those of the CA too, remember that it does not
+        exist while its record is being published; where it is a CNAME, it would be answered for the target.
+        """
+        import dns.name
         import dns.rdatatype
         import dns.resolver
 
         end = time.monotonic() + within
+        below, start = dns.name.Name([BELOW, *name.labels]), name
         try:
-            answer = self._resolver.resolve(name, "CNAME", lifetime=within, search=False, raise_on_no_answer=False)
-            response, above = answer.response, name.parent() if answer.rrset else name
+            answer = self._resolver.resolve(below, "CNAME", lifetime=within, search=False, raise_on_no_answer=False)
+            response = answer.response
+            start = name.parent() if answer.rrset else name  # a wildcard's, perhaps of the zone above
         except dns.resolver.NXDOMAIN as error:
-            response, above = error.kwargs["responses"][name], name
-        if above == name:
-            for rrset in response.authority:
-                if rrset.rdtype == dns.rdatatype.SOA and name.is_subdomain(rrset.name):
-                    return rrset.name
-        return dns.resolver.zone_for_name(above, resolver=self._resolver, lifetime=max(0.0, end - time.monotonic()))
+            response = error.kwargs["responses"][below]
+        for rrset in response.authority:
+            if rrset.rdtype == dns.rdatatype.SOA and name.is_subdomain(rrset.name):
+                return rrset.name
+        return dns.resolver.zone_for_name(start, resolver=self._resolver, lifetime=max(0.0, end - time.monotonic()))
 
     def zones_of(self, names: t.Iterable[str]) -> Zones:
         """Find the zones of many names at the same time, in at most twice LOOKUP_SECONDS. Never raises.

@@ -76,7 +76,30 @@ def test_a_zone_is_found_where_the_target_of_its_cname_lies_in_the_zone_above(dn
 
 def test_a_zone_is_found_where_the_target_of_its_cname_cannot_be_resolved(dns_lab: t.Any) -> None:
     dns_lab.add(f"{CHALLENGE} 60 IN CNAME x.example.net.")
-    dns_lab.server.misbehave(CHALLENGE, "servfail", rdtype="SOA")
+    dns_lab.server.misbehave(CHALLENGE, "servfail")
+    assert dns_lab.resolvers.zone_of(CHALLENGE).name == "example.com"
+
+
+def test_a_zone_is_found_without_a_question_for_the_name_that_is_not_there_yet(dns_lab: t.Any) -> None:
+    """A resolver, which may be the CA's too, would remember for a while that there is none."""
+    assert dns_lab.resolvers.zone_of(CHALLENGE).name == "example.com"
+    assert dns_lab.server.mark() == 1 and not dns_lab.server.queries(name=CHALLENGE)
+
+
+@pytest.mark.parametrize("wildcard", ["*.corp 60 IN CNAME x.example.net.", "* 60 IN A 192.0.2.1"])
+def test_a_zone_is_found_where_a_wildcard_covers_all_that_is_below(dns_lab: t.Any, wildcard: str) -> None:
+    dns_lab.add(wildcard, "corp 60 IN A 192.0.2.1")
+    assert dns_lab.resolvers.zone_of(CHALLENGE).name == "example.com"
+
+
+def test_a_zone_is_found_where_a_wildcard_begins_at_its_own_top(dns_lab: t.Any) -> None:
+    dns_lab.delegate("corp")
+    dns_lab.add_zone("corp.example.com", "* 60 IN CNAME x.example.net.")
+    assert dns_lab.resolvers.zone_of(CHALLENGE).name == "corp.example.com"
+
+
+def test_a_zone_is_found_by_resolvers_that_leave_the_authority_out(dns_lab: t.Any) -> None:
+    dns_lab.server.misbehave(f"_zone.{CHALLENGE}", "nodata")
     assert dns_lab.resolvers.zone_of(CHALLENGE).name == "example.com"
 
 
@@ -88,7 +111,7 @@ def test_a_zone_is_asked_for_once(dns_lab: t.Any) -> None:
 
 
 def test_a_silent_resolver_gives_no_zone_and_the_reason(dns_lab: t.Any) -> None:
-    dns_lab.server.misbehave(CHALLENGE, "drop")
+    dns_lab.server.misbehave(f"_zone.{CHALLENGE}", "drop")
     found = dns_lab.resolvers.zone_of(CHALLENGE, within=0.3)
     assert found.name is None
     assert found.reason == f"no answer in 0.3 s from {dns_lab.server.resolver}"

@@ -36,6 +36,7 @@ def test_r19_a_cname_into_another_zone_is_followed_to_all_servers_of_that_zone(d
     dns_lab.add(CNAME)
     assert look(dns_lab) == Seen((), any_seen=True)
     assert [len(server.queries(name=TARGET, rdtype="TXT")) for server in targets] == [1, 1]
+    assert not [query for name in (CHALLENGE, TARGET) for query in dns_lab.server.queries(name=name)]
 
 
 def test_r19_a_value_that_one_server_behind_the_cname_lacks_is_missing(dns_lab: t.Any) -> None:
@@ -169,7 +170,8 @@ def test_where_the_zone_behind_a_cname_is_broken_it_is_told(dns_lab: t.Any) -> N
     dns_lab.start_name_servers()
     dns_lab.add_zone("acme.example.net")
     dns_lab.add(CNAME)
-    dns_lab.server.misbehave(TARGET, "servfail")
+    for name in (TARGET, f"_zone.{TARGET}"):
+        dns_lab.server.misbehave(name, "servfail")
     dns_lab.server.misbehave("acme.example.net", "servfail")
     seen = look(dns_lab)
     assert lacking(seen) == {dns_lab.server.resolver: "a CNAME to x.acme.example.net, there SERVFAIL"}
