@@ -92,7 +92,7 @@ class Fleet:
 
     def have_certificate(self) -> None:
         """Order, publish, finish and install, in one run."""
-        self.run(certificate_publish_tasks=str(self.lab.write_publish_tasks()))
+        self.run(certificate_publisher=self.lab.publisher)
         assert self.serves_one()
 
     def playbook(self, plays: list[dict[str, t.Any]]) -> Path:
@@ -129,7 +129,7 @@ class Fleet:
 
     def secrets(self) -> dict[str, str]:
         """Every secret there is: the account key, what the machines serve with and keep, and their own."""
-        found: dict[str, str] = {}
+        found = {"TSIG key": self.lab.tsig_secret}
         for machine in self.machines:
             found.update(machine.secrets())
             for path in machine.tls_directory.rglob("privkey.pem") if machine.tls_directory.is_dir() else ():

@@ -18,7 +18,7 @@ from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import 
 from ansible_collections.zerotrust.pomerium.tests.integration.fleet_tasks import SITE, Fleet, leaf_of
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, key_pem, new_key
 from ansible_collections.zerotrust.pomerium.tests.lab.fault_proxy import FaultProxy
-from ansible_collections.zerotrust.pomerium.tests.lab.lab import Lab
+from ansible_collections.zerotrust.pomerium.tests.lab.lab import ZONE, Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 from ansible_collections.zerotrust.pomerium.tests.lab.process import kill_tree, leashed
 from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
@@ -221,8 +221,8 @@ def test_two_controllers_at_once_cost_one_certificate_at_worst(fleet: Fleet) -> 
 
 @pytest.mark.parametrize("moment", ["before the staging", "after the staging", "after the issuance"])
 def test_a_run_that_is_killed_is_taken_up_by_another_controller(fleet: Fleet, moment: str) -> None:
-    if moment == "after the issuance":
-        fleet.order()
+    """R14: with a publisher, whose records are in the zone when it is killed after the issuance."""
+    publishes = {"certificate_publisher": fleet.lab.publisher} if moment == "after the issuance" else {}
     mark = fleet.lab.ca.mark()
     staged = [machine.tls_directory / "pomerium/pending/order.json" for machine in fleet.machines]
     reached = {
@@ -230,7 +230,7 @@ def test_a_run_that_is_killed_is_taken_up_by_another_controller(fleet: Fleet, mo
         "after the staging": lambda: all(map(os.path.exists, staged)),
         "after the issuance": lambda: "certificate" in [request.resource for request in fleet.lab.ca.requests(mark)],
     }[moment]
-    ansible = fleet.controller()
+    ansible = fleet.controller(**publishes)
     process = subprocess.Popen(
         leashed(ansible.command(SITE)), env=ansible.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         cwd=ansible.home, start_new_session=True,
@@ -242,7 +242,8 @@ def test_a_run_that_is_killed_is_taken_up_by_another_controller(fleet: Fleet, mo
     assert kept == [moment != "before the staging"] * 2
     if moment != "after the issuance":
         fleet.order()
-    fleet.run()
+    fleet.run(**publishes)
+    assert (fleet.lab.zone_path.read_text() == ZONE) is bool(publishes)
     assert fleet.serves_one() and fleet.orders == (2 if moment == "before the staging" else 1)
 
 

@@ -22,7 +22,7 @@ from ansible_collections.zerotrust.pomerium.tests.lab.certificates import key_pe
 from ansible_collections.zerotrust.pomerium.tests.lab.job import Awx, Job
 from ansible_collections.zerotrust.pomerium.tests.lab.job_container import Node, Place, Pod, what_is_missing
 from ansible_collections.zerotrust.pomerium.tests.lab.job_layout import Credentials, Template
-from ansible_collections.zerotrust.pomerium.tests.lab.lab import IDENTIFIERS, Lab
+from ansible_collections.zerotrust.pomerium.tests.lab.lab import IDENTIFIERS, ZONE, Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import record_lines
 from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import forms_in_base64, key_forms
@@ -84,7 +84,7 @@ LOOK = [
 class Fleet:
     """Machines, a CA and their AWX: one organisation."""
 
-    def __init__(self, lab: Lab, machines: t.Sequence[Machine]) -> None:
+    def __init__(self, lab: Lab, machines: t.Sequence[Machine], *, may_publish: bool) -> None:
         self.lab, self.machines = lab, machines
         self._ssh_key = Path(machines[0].inventory()["ansible_ssh_private_key_file"])
         for machine in machines:
@@ -100,7 +100,8 @@ class Fleet:
             "eab_key": key,
             "ca": lab.ca.ca_path.read_text(),
         }
-        credentials = Credentials(account, self._ssh_key.read_text())
+        name_server = {name: str(value) for name, value in lab.publisher.items() if name != "type"}
+        credentials = Credentials(account, self._ssh_key.read_text(), name_server if may_publish else None)
         self._awx = Awx(lab.directory / "awx", credentials)
         self._awx.write_playbook("site.yml", [{"name": "Do it", "import_playbook": "zerotrust.pomerium.site"}])
         self._awx.write_playbook("leak.yml", LEAK)
@@ -175,10 +176,13 @@ def make_fleet(boot: t.Callable[..., Machine]) -> t.Iterator[t.Callable[..., Fle
         pytest.skip(f"jobs need {missing}")
     with contextlib.ExitStack() as stack:
 
-        def make(*, machines: int, eab: t.Mapping[str, str] | None = None, **options: t.Any) -> Fleet:
+        def make(
+            *, machines: int, eab: t.Mapping[str, str] | None = None, may_publish: bool = False, **options: t.Any
+        ) -> Fleet:
             pebble = {**QUICK, "eab_keys": eab, "eab_required": bool(eab)}
             lab = stack.enter_context(Lab(hosts=(), pebble=pebble, **options))
-            return Fleet(lab, [boot(f"pom{number}") for number in range(1, machines + 1)])
+            hosts = [boot(f"pom{number}") for number in range(1, machines + 1)]
+            return Fleet(lab, hosts, may_publish=may_publish)
 
         yield make
 
@@ -241,22 +245,22 @@ def searched(fleet: Fleet) -> None:
     print(f"{len(fleet.secrets)} forms of secrets, in none of {sum(len(job.events) for job in fleet.jobs)} events")
 
 
-def test_ordered_in_a_pod_killed_once_the_ca_has_signed_and_finished_on_a_node(
+def test_published_in_a_pod_killed_once_the_ca_has_signed_and_finished_on_a_node(
     make_fleet: t.Callable[..., Fleet],
 ) -> None:
-    """R45 among it, with privilege escalation ticked and an inventory that defines localhost in ways of its own."""
-    fleet = make_fleet(machines=2, faults=["finalize:lost:silence"])
+    """R14 and R45 among it, with privilege escalation ticked and an inventory that has a localhost of its own kind."""
+    fleet = make_fleet(machines=2, may_publish=True, faults=["finalize:lost:silence"])
     lab, pod, node = fleet.lab, fleet.place(Pod), fleet.place(Node)
-    ordered(fleet, pod, verbosity=4, privilege_escalation=True, localhost=BY_SSH)
-
     assert lab.proxy is not None
     (finalize,) = lab.proxy.rules
-    killed = fleet.launch(pod, verbosity=4, kill_when=lambda: finalize.fired > 0)
+    how: dict[str, t.Any] = {"verbosity": 4, "privilege_escalation": True, "localhost": BY_SSH}
+    killed = fleet.launch(pod, **how, kill_when=lambda: finalize.fired > 0)
     assert killed.status == "error" and killed.artifacts == {}
     assert made(lab) == {"accounts": 1, "orders": 1, "certificates": 1}
-    assert fleet.is_served() == [False, False]
+    assert fleet.is_served() == [False, False] and lab.zone_path.read_text() != ZONE
 
     finished(fleet, node, verbosity=4, show_changes=True, privilege_escalation=True, localhost={})
+    assert lab.zone_path.read_text() == ZONE
     assert "pom2" not in idle(fleet, pod, verbosity=4, limit="pom1", show_changes=True).stdout
     searched(fleet)
 

@@ -30,6 +30,13 @@ ACCOUNT = """\
 """
 """The file that the credential type "Pomerium ACME account" injects."""
 
+PUBLISHER = """\
+{"type": "rfc2136", "server": {{ server | tojson }}, "port": {{ port | default("") | tojson }},
+"zone": {{ zone | default("") | tojson }}, "key_name": {{ key_name | tojson }},
+"key_algorithm": {{ key_algorithm | default("") | tojson }}, "key_secret": {{ key_secret | tojson }}}
+"""
+"""The file that the credential type "Pomerium DNS by RFC 2136" injects."""
+
 SETTINGS = {
     "ANSIBLE_FORCE_COLOR": "True",
     "ANSIBLE_HOST_KEY_CHECKING": "False",
@@ -68,10 +75,12 @@ META_VARIABLES = {
 
 @dataclass(frozen=True)
 class Credentials:
-    """What jobs may do: the inputs of the account's credential, and the private key of the machine's."""
+    """What jobs may do: the inputs of the account's credential, the private key of the machine's, and the inputs of the
+    name server's, where there is one."""
 
     account: t.Mapping[str, str]
     ssh_key: str
+    name_server: t.Mapping[str, str] | None = None
 
 
 @dataclass
@@ -111,7 +120,7 @@ def lay_out(
     awx = {f"{prefix}_{name}": value for prefix in ("awx", "tower") for name, value in meta.items()}
     variables = {**template.variables, **template.survey, **awx}
     _write(private / "env/extravars", dump_variables(variables, trusted=template.variables))
-    arguments = [*template.arguments(), *_inject(private, credentials.account)]
+    arguments = [*template.arguments(), *_inject(private, credentials)]
     _write(private / "env/cmdline", ansible_runner.utils.args2cmdline(*arguments))
     settings = {"job_timeout": 0, "suppress_ansible_output": True, "suppress_output_file": True}
     _write(private / "env/settings", json.dumps(settings))
@@ -127,12 +136,20 @@ def lay_out(
     }
 
 
-def _inject(private: Path, account: t.Mapping[str, str]) -> list[str]:
-    """Write the files of the account's credential; give the arguments that name them. What is empty is not given."""
-    content = jinja2.Template(ACCOUNT).render({name: value for name, value in account.items() if value})
-    _write(private / "env/tmp1", content)
-    _write(private / "env/tmp2", dump_variables({"certificate_account_file": f"{PRIVATE}/env/tmp1"}), mode=0o400)
-    return ["-e", f"@{PRIVATE}/env/tmp2"]
+def _inject(private: Path, credentials: Credentials) -> list[str]:
+    """Write the files of the credentials; give the arguments that name them. What is empty is not given."""
+    arguments = []
+    for name, template, inputs in (
+        ("account", ACCOUNT, credentials.account),
+        ("publisher", PUBLISHER, credentials.name_server),
+    ):
+        if inputs is not None:
+            content = jinja2.Template(template).render({key: value for key, value in inputs.items() if value})
+            _write(private / f"env/tmp-{name}", content)
+            variables = dump_variables({f"certificate_{name}_file": f"{PRIVATE}/env/tmp-{name}"})
+            _write(private / f"env/tmp-{name}-vars", variables, mode=0o400)
+            arguments += ["-e", f"@{PRIVATE}/env/tmp-{name}-vars"]
+    return arguments
 
 
 def dump_variables(variables: t.Mapping[str, t.Any], trusted: t.Mapping[str, t.Any] | None = None) -> str:

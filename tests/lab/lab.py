@@ -87,7 +87,8 @@ class Lab:
 
         `pebble` are keyword arguments of Pebble, where `ca` is that. `faults` puts a FaultProxy before Pebble, at
         `proxy`, with these rules where they are text. `store` says where certificates are kept, below `store_path` or
-        on the hosts, as by default for users. `resolver` is a name server beside the lab's that the CA asks. `variables` are added to what vars.yml gives to the roles.
+        on the hosts, as by default for users. `resolver` is a name server beside the lab's that the CA asks.
+        `variables` are added to what vars.yml gives to the roles.
         """
         self._is_temporary = directory is None
         self.directory = Path(directory or tempfile.mkdtemp(prefix="zerotrust-pomerium-lab-")).resolve()
