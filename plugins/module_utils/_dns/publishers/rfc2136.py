@@ -217,16 +217,15 @@ class _Primary:
         import dns.message
         import dns.query
 
-        end = time.time() + within  # dnspython's clock
-        unverified: t.Any = False
+        end = time.monotonic() + within
         with socket.create_connection((address, self._port), timeout=within) as connection:
-            connection.setblocking(False)
-            dns.query.send_tcp(connection, message, end)
-            response, _time = dns.query.receive_tcp(connection, end, keyring=unverified)
+            connection.sendall(message.to_wire(prepend_length=True))
+            wire = _receive(connection, int.from_bytes(_receive(connection, 2, end=end), "big"), end=end)
+        response = dns.message.from_wire(wire, keyring=False)
         if not message.is_response(response):
             raise dns.query.BadResponse
         if response.had_tsig:
-            dns.message.from_wire(response.wire or b"", keyring=self._key, request_mac=message.mac)
+            dns.message.from_wire(wire, keyring=self._key, request_mac=message.mac)
         return response
 
     def _resolve(self, names: t.Sequence[str]) -> list[str]:
@@ -264,3 +263,15 @@ class _Primary:
 
     def _failure(self, names: t.Sequence[str], answer: str, remedy: str) -> UserError:
         return UserError(f"The DNS update at {self._name} failed", name=some(names), answer=answer, remedy=remedy)
+
+
+def _receive(connection: socket.socket, octets: int, *, end: float) -> bytes:
+    """Read so much by `end`, a moment of the monotonic clock; raises TimeoutError, or EOFError where there is less."""
+    received = b""
+    while len(received) < octets:
+        connection.settimeout(max(end - time.monotonic(), 0.001))
+        more = connection.recv(octets - len(received))
+        if not more:
+            raise EOFError
+        received += more
+    return received
