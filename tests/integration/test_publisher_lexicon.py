@@ -19,6 +19,7 @@ from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publishers
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.records import DnsRecord
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput, UserError
 from ansible_collections.zerotrust.pomerium.tests.lab.connect_proxy import ConnectProxy
+from ansible_collections.zerotrust.pomerium.tests.lab.needed import need
 from ansible_collections.zerotrust.pomerium.tests.lab.powerdns import PowerDns, what_is_missing
 from ansible_collections.zerotrust.pomerium.tests.lab.process import descendants
 from ansible_collections.zerotrust.pomerium.tests.lab.process_watcher import ProcessWatcher
@@ -30,11 +31,7 @@ FIRST, SECOND, FOREIGN = "A" * 43, "b" * 43, "somebody-elses"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> t.Iterator[PowerDns]:
-    missing = what_is_missing()
-    if missing is not None and os.environ.get("CI") and os.geteuid() == 0:
-        pytest.fail(f"CI has to start PowerDNS, and lacks {missing}")
-    if missing is not None:
-        pytest.skip(f"a DNS provider needs {missing}")
+    need(what_is_missing())
     with PowerDns(tmp_path_factory.mktemp("powerdns"), "example.com", "corp.internal") as started:
         yield started
 
@@ -140,7 +137,7 @@ def test_a_zone_that_the_server_has_not_is_named(powerdns: PowerDns) -> None:
 
 
 def test_without_a_zone_nothing_is_asked(powerdns: PowerDns) -> None:
-    with pytest.raises(BadInput, match=f"publisher.zone: the zone of {NAME} is not known"):
+    with pytest.raises(UserError, match=f"The zone to write in is not known for {NAME}"):
         publisher(powerdns).add([record(FIRST, zone=None)])
 
 

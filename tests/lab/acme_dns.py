@@ -36,8 +36,10 @@ class AcmeDnsStandin:
     for all: then it fails, as one whose disk is full.
     """
 
-    def __init__(self, directory: Path, *, domain: str = "auth.example.org") -> None:
-        """Prepare it in `directory`, to be authoritative for `domain`."""
+    def __init__(
+        self, directory: Path, *, domain: str = "auth.example.org", zones: t.Mapping[str, Path] | None = None
+    ) -> None:
+        """Prepare it in `directory`, to be authoritative for `domain`; and for `zones`, of which CNAMEs lead there."""
         directory.mkdir(parents=True, exist_ok=True)
         authority = Authority("Lab root of acme-dns")
         self.domain, self.ca_path = domain, directory / "acme-dns-ca.pem"
@@ -47,7 +49,7 @@ class AcmeDnsStandin:
         self._zone_path = directory / "acme-dns.zone"
         self._rows: dict[str, list[tuple[int, str]]] = {}
         self._write_zone()
-        self._dns = DnsServer({domain: self._zone_path})
+        self._dns = DnsServer({domain: self._zone_path, **(zones or {})})
         self._port = LEASES.lease()
         self._guard = threading.Lock()
         self.accounts: dict[str, dict[str, t.Any]] = {}
