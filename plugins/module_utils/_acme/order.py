@@ -241,7 +241,11 @@ def records_for(
     if not names:
         return Asked()
     written, warnings = written_names(
-        names, delegation=params.get("delegation") or {}, resolvers=resolvers, follow=params["follow_cname"]
+        names,
+        delegation=params.get("delegation") or {},
+        resolvers=resolvers,
+        follow=params["follow_cname"],
+        verify=params["verify_dns"],
     )
     targets = sorted(set(written.values()))
     found = Zones(dict.fromkeys(targets, zone), ()) if zone is not None else resolvers.zones_of(targets)

@@ -14,17 +14,26 @@ import re
 import typing as t
 
 from .._errors import BadInput, UserError
-from .lookup import Followed, Resolvers, bare, in_parallel
+from .lookup import Resolvers, bare
 from .records import absolute
+from .trail import Trail
+from .txt import ASK_SECONDS, Answer
 
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 
 
 def written_names(
-    names: t.Iterable[str], *, delegation: t.Mapping[str, t.Any], resolvers: Resolvers, follow: bool
+    names: t.Iterable[str],
+    *,
+    delegation: t.Mapping[str, t.Any],
+    resolvers: Resolvers,
+    follow: bool,
+    verify: str = "authoritative",
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Give for each challenge name the name to write, both in the form of `records.absolute`, and warnings to show.
 
+    To `follow` CNAMEs, those are asked that will be asked for the records: the resolvers, or name servers where
+    `verify` is `authoritative` (resolvers would remember that there is no record yet).
     Raises BadInput where the map leads to what is no DNS name, and UserError where CNAMEs lead nowhere.
     """
     todo = sorted({absolute(name) for name in names})
@@ -37,16 +46,40 @@ def written_names(
             f"{', '.join(map(bare, todo))}."
         )
     written = {name: mapped.get(name, name) for name in todo}
-    if follow:
-        unmapped = [name for name in todo if name not in mapped]
-        for name, followed in zip(unmapped, in_parallel(resolvers.follow, items=unmapped)):
-            written[name] = _end(name, followed)
-            if followed.reason:
+    unmapped = [name for name in todo if name not in mapped]
+    if follow and unmapped:
+        trail = Trail(resolvers, timeout=ASK_SECONDS)
+        if verify == "authoritative":
+            trail.ask_authoritative(dict.fromkeys(unmapped))
+        else:
+            trail.ask_resolvers(unmapped)
+        for name in unmapped:
+            written[name], unknown = _end(name, trail.ends(name))
+            if unknown:
                 warnings.append(
-                    f"Whether a CNAME leads on from {bare(written[name])} is not known: {followed.reason}. The record "
-                    f"of {bare(name)} is meant to be written there."
+                    f"Whether a CNAME leads on from {bare(written[name])} is not known: {unknown}. The record of "
+                    f"{bare(name)} is meant to be written there."
                 )
     return written, tuple(warnings)
+
+
+def _end(name: str, ends: t.Sequence[tuple[str, Answer]]) -> tuple[str, str]:
+    """Give the end of the CNAMEs at a name, and why it may not be the end; the longest of several ways is the newest.
+
+    Raises UserError where one of them has no end.
+    """
+    for _server, answer in ends:
+        if answer.kind == "endless":
+            raise UserError(
+                "The CNAMEs lead nowhere",
+                name=bare(name),
+                answer=answer.said,
+                remedy="Mend them in DNS, or say in delegation which name is to be written.",
+            )
+    told = [(len(answer.chain), answer.chain, "") for _server, answer in ends if answer.kind == "told"]
+    failed = [(len(answer.chain), answer.chain, f"{answer.said} from {server}") for server, answer in ends]
+    _length, chain, unknown = max(told or failed or [(0, (), "no resolver is configured on this machine")])
+    return chain[-1] if chain else name, unknown
 
 
 def _target(name: str, given: t.Any) -> str:
@@ -61,14 +94,3 @@ def _target(name: str, given: t.Any) -> str:
             remedy="Write the whole name that the CNAME leads to, like corp.acme.example.net.",
         )
     return target
-
-
-def _end(name: str, followed: Followed) -> str:
-    if followed.target is None:
-        raise UserError(
-            "The CNAMEs lead nowhere",
-            name=bare(name),
-            answer=followed.reason,
-            remedy="Mend them in DNS, or say in delegation which name is to be written.",
-        )
-    return followed.target

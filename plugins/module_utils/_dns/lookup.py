@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Questions to resolvers that never raise: which zone, which servers, where CNAMEs lead.
+"""Questions to resolvers that never raise: which zone holds a name, and which servers a zone has.
 
 Every question has a deadline, and an answer that did not come is an answer too: a sentence for people.
 Private to this collection.
@@ -78,18 +78,6 @@ class Servers:
     """The name servers of a zone; none, and the `reason`, where DNS did not tell."""
 
     servers: tuple[NameServer, ...]
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Followed:
-    """Where the CNAMEs at a name lead (`target`, over `chain`; all in the form of `records.absolute`).
-
-    `target` is None where they lead nowhere, for the `reason` given. A target with a `reason` is as far as DNS told.
-    """
-
-    target: str | None
-    chain: tuple[str, ...] = ()
     reason: str = ""
 
 
@@ -275,25 +263,6 @@ class Resolvers:
                 return Servers(servers, f"no address is known for {', '.join(server.name for server in servers)}")
             self._servers[key] = Servers(servers)
         return self._servers[key]
-
-    def follow(self, name: str) -> Followed:
-        """Find the end of the CNAMEs at `name`; where there are none, that is `name` itself. Never raises.
-
-        Takes LOOKUP_SECONDS for each CNAME, LONGEST_CHAIN of which are followed.
-        """
-        import dns.exception
-        import dns.resolver
-
-        way = [absolute(name)]
-        while not why_endless(way):
-            try:
-                answer = self._resolver.resolve(way[-1], "CNAME", lifetime=LOOKUP_SECONDS, search=False)
-            except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-                return Followed(way[-1], tuple(way[1:]))
-            except dns.exception.DNSException as error:
-                return Followed(way[-1], tuple(way[1:]), self._why(error, within=LOOKUP_SECONDS))
-            way.append(absolute(answer[0].target.to_text()))
-        return Followed(None, tuple(way[1:]), why_endless(way))
 
     def _lookup(self, name: str, *, rdtype: str) -> tuple[list[str], str]:
         """Give the records as text, or none and the reason."""

@@ -75,7 +75,7 @@ class Answers:
         if asked in self._silent and asked not in self._alive:
             return self._silent[asked]
         if time.monotonic() >= self._ends[recursive]:
-            return Answer(f"not asked within {CHECK_SECONDS:g} s", answered=False)
+            return Answer(f"not asked within {CHECK_SECONDS:g} s", kind="silent")
         answer = ask_txt(name, address=server.address, port=server.port, recursive=recursive, timeout=self._timeout)
         if answer.answered:
             self._alive.add(asked)
@@ -95,7 +95,7 @@ class Answers:
         """What was said, where nothing was the silence, if the server could be asked at all."""
         said = self.of(name, group)
         counts = [one for one in said if one[1].answered]
-        return counts or [one for one in said if one[1].has_route or group.is_recursive]
+        return counts or [one for one in said if one[1].kind != "unreachable" or group.is_recursive]
 
 
 class Trail:
@@ -150,7 +150,7 @@ class Trail:
                 led = (*way, *self._leaving(name, group, answer))
                 endless = why_endless(led)
                 if endless:
-                    ends.append((group.label(server), Answer(endless)))
+                    ends.append((group.label(server), Answer(endless, kind="endless")))
                 elif led == way:
                     ends.append((group.label(server), replace(answer, chain=(*way[1:], *answer.chain))))
                 else:

@@ -26,19 +26,27 @@ EDNS_PAYLOAD = 1232
 """The size that passes every path unfragmented (DNS flag day 2020); a longer answer comes over TCP (R18)."""
 
 
+Kind = t.Literal["told", "failed", "endless", "silent", "unreachable"]
+"""Whether a server told what there is, perhaps nothing; failed (SERVFAIL, rubbish); led into a loop; said nothing; or
+could not even be sent to (no IPv6 here)."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What one server said: its TXT `values` (strings joined), and `said`, the same for people who miss a value there.
 
-    `answered` is false where nothing came back, `has_route` is false where this machine could not even send (no IPv6).
     `chain` are the targets of the CNAMEs that led there, one after the other (in the form of `records.absolute`).
     """
 
     said: str
     values: frozenset[str] = frozenset()
-    answered: bool = True
-    has_route: bool = True
+    kind: Kind = "told"
     chain: tuple[str, ...] = ()
+
+    @property
+    def answered(self) -> bool:
+        """Tell whether anything came back."""
+        return self.kind not in ("silent", "unreachable")
 
     @property
     def text(self) -> str:
@@ -80,10 +88,10 @@ def ask_txt(
         except dns.exception.Timeout:
             continue
         except OSError as error:
-            return Answer(f"not reachable from here ({plain(error)})", answered=False, has_route=False)
+            return Answer(f"not reachable from here ({plain(error)})", kind="unreachable")
         except dns.exception.DNSException as error:
-            return Answer(f"an answer that cannot be read ({plain(error)})")
-    return Answer(f"no answer in {timeout:g} s", answered=False)
+            return Answer(f"an answer that cannot be read ({plain(error)})", kind="failed")
+    return Answer(f"no answer in {timeout:g} s", kind="silent")
 
 
 def _ask_over_tcp(question: dns.message.Message, *, address: str, port: int, timeout: float) -> Answer:
@@ -98,7 +106,7 @@ def _ask_over_tcp(question: dns.message.Message, *, address: str, port: int, tim
         why = "the connection ends before the answer"
     except (OSError, dns.exception.DNSException) as error:
         why = plain(error).lower()
-    return Answer(f"truncated over UDP, and over TCP {why}", answered=False)
+    return Answer(f"truncated over UDP, and over TCP {why}", kind="silent")
 
 
 def _read(response: dns.message.Message) -> Answer:
@@ -109,7 +117,7 @@ def _read(response: dns.message.Message) -> Answer:
 
     rcode = response.rcode()
     if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not isinstance(response, dns.message.QueryMessage):
-        return Answer(dns.rcode.to_text(rcode))
+        return Answer(dns.rcode.to_text(rcode), kind="failed")
     way = [absolute(response.question[0].name.to_text())]
     while not why_endless(way):
         found = _answered(response, way[-1], dns.rdatatype.CNAME)
@@ -117,7 +125,7 @@ def _read(response: dns.message.Message) -> Answer:
             break
         way.append(absolute(found[0].target.to_text()))
     else:
-        return Answer(why_endless(way))
+        return Answer(why_endless(way), kind="endless")
     found = _answered(response, way[-1], dns.rdatatype.TXT)
     values = frozenset(b"".join(rdata.strings).decode("utf-8", "backslashreplace") for rdata in found)
     said = "NXDOMAIN" if rcode == dns.rcode.NXDOMAIN else _referral(response) or "no TXT record"

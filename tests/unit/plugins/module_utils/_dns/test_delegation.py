@@ -16,8 +16,10 @@ NAMES = ["_acme-challenge.corp.example.com", "_acme-challenge.app.example.com."]
 CORP, APP = "_acme-challenge.corp.example.com.", "_acme-challenge.app.example.com."
 
 
-def write(dns_lab: t.Any, *, follow: bool = False, **delegation: t.Any) -> tuple[dict[str, str], tuple[str, ...]]:
-    return written_names(NAMES, delegation=delegation, resolvers=dns_lab.resolvers, follow=follow)
+def write(
+    dns_lab: t.Any, *, follow: bool = False, verify: str = "authoritative", **delegation: t.Any
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    return written_names(NAMES, delegation=delegation, resolvers=dns_lab.resolvers, follow=follow, verify=verify)
 
 
 def test_without_a_map_each_name_is_written_itself_and_nobody_is_asked(dns_lab: t.Any) -> None:
@@ -55,15 +57,41 @@ def test_a_target_that_is_no_dns_name_is_refused(dns_lab: t.Any, target: t.Any) 
         write(dns_lab, **{CORP: target})
 
 
-def test_r19_live_cnames_are_followed_for_names_that_the_map_does_not_have(dns_lab: t.Any) -> None:
+@pytest.mark.parametrize("verify", ["authoritative", "recursive"])
+def test_r19_live_cnames_are_followed_for_names_that_the_map_does_not_have(dns_lab: t.Any, verify: str) -> None:
+    dns_lab.start_name_servers()
     dns_lab.add_zone("acme.example.net")
     dns_lab.add(f"{CORP} IN CNAME y.acme.example.net.", f"{APP} IN CNAME hop", "hop IN CNAME z.acme.example.net.")
-    written, warnings = write(dns_lab, follow=True, **{CORP: "x.acme.example.net"})
+    written, warnings = write(dns_lab, follow=True, verify=verify, **{CORP: "x.acme.example.net"})
     assert written == {CORP: "x.acme.example.net.", APP: "z.acme.example.net."}
     assert not warnings
 
 
+def test_without_a_cname_a_name_is_its_own_end(dns_lab: t.Any) -> None:
+    dns_lab.start_name_servers()
+    dns_lab.add(f"{APP} IN A 192.0.2.1")
+    assert write(dns_lab, follow=True) == ({CORP: CORP, APP: APP}, ())
+
+
+def test_to_follow_no_resolver_is_asked_for_what_is_not_there_yet(dns_lab: t.Any) -> None:
+    """It would remember for a while that there is none, and may be the CA's too."""
+    dns_lab.start_name_servers()
+    dns_lab.add_zone("acme.example.net")
+    dns_lab.add(f"{CORP} IN CNAME x.acme.example.net.")
+    assert write(dns_lab, follow=True)[0][CORP] == "x.acme.example.net."
+    assert not [query for name in (CORP, APP, "x.acme.example.net") for query in dns_lab.server.queries(name=name)]
+
+
+def test_where_one_name_server_lacks_the_cname_the_others_say_where_it_leads(dns_lab: t.Any) -> None:
+    _ns1, ns2 = dns_lab.start_name_servers()
+    ns2.misbehave(CORP, "stale")
+    dns_lab.add_zone("acme.example.net")
+    dns_lab.add(f"{CORP} IN CNAME x.acme.example.net.")
+    assert write(dns_lab, follow=True)[0][CORP] == "x.acme.example.net."
+
+
 def test_r19_a_loop_is_an_error_with_its_chain_and_what_to_do(dns_lab: t.Any) -> None:
+    dns_lab.start_name_servers()
     dns_lab.add(f"{CORP} IN CNAME a", f"a IN CNAME {CORP}")
     with pytest.raises(UserError) as raised:
         write(dns_lab, follow=True)
@@ -74,11 +102,23 @@ def test_r19_a_loop_is_an_error_with_its_chain_and_what_to_do(dns_lab: t.Any) ->
     assert write(dns_lab, follow=True, **{CORP: "x.acme.example.net"})[0][CORP] == "x.acme.example.net."
 
 
+def test_r19_as_many_cnames_as_are_followed_have_an_end_and_one_more_has_none(dns_lab: t.Any) -> None:
+    dns_lab.start_name_servers()
+    dns_lab.add(*(f"n{number} 60 IN CNAME n{number + 1}" for number in range(1, 17)), f"{CORP} IN CNAME n2")
+    assert write(dns_lab, follow=True)[0][CORP] == "n17.example.com."
+    dns_lab.remove(f"{CORP} IN CNAME n2")
+    dns_lab.add(f"{CORP} IN CNAME n1")
+    with pytest.raises(UserError, match=rf"more than 16 CNAMEs in a row, {CORP[:-1]} to n1.example.com to "):
+        write(dns_lab, follow=True)
+
+
 def test_where_dns_does_not_tell_the_end_it_is_warned_of(dns_lab: t.Any) -> None:
-    dns_lab.add(f"{CORP} IN CNAME x.acme.example.net.")
+    dns_lab.add(f"{CORP} IN CNAME x.acme.example.net.", f"{APP} IN A 192.0.2.1")
+    dns_lab.server.misbehave("x.acme.example.net", "servfail")
+    dns_lab.start_name_servers()
     written, warnings = write(dns_lab, follow=True)
-    assert written[CORP] == "x.acme.example.net."
+    assert written == {CORP: "x.acme.example.net.", APP: APP}
     assert warnings == (
-        f"Whether a CNAME leads on from x.acme.example.net is not known: REFUSED from {dns_lab.server.resolver}. The "
+        f"Whether a CNAME leads on from x.acme.example.net is not known: SERVFAIL from {dns_lab.server.resolver}. The "
         f"record of {CORP[:-1]} is meant to be written there.",
     )

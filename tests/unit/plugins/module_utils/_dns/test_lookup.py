@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Lookup: zones, servers, and where CNAMEs lead; against real servers."""
+"""Lookup: zones and their servers; against real servers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import typing as t
 import dns.resolver
 import pytest
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.lookup import (
-    Followed,
     NameServer,
     Resolvers,
     Server,
@@ -155,42 +154,3 @@ def test_servers_that_dns_does_not_tell_are_asked_for_again(dns_lab: t.Any) -> N
     dns_lab.server.misbehave("example.com", "servfail", rdtype="NS", queries=1)
     assert dns_lab.resolvers.servers_of("example.com").reason == f"SERVFAIL from {dns_lab.server.resolver}"
     assert dns_lab.resolvers.servers_of("example.com").servers
-
-
-def test_r19_cnames_are_followed_to_their_end_which_need_not_exist(dns_lab: t.Any) -> None:
-    dns_lab.add(f"{CHALLENGE} 60 IN CNAME A.example.com.", "a 60 IN CNAME x.acme.example.net.")
-    dns_lab.add_zone("acme.example.net")
-    assert dns_lab.resolvers.follow(CHALLENGE.upper()) == Followed(
-        "x.acme.example.net.", ("a.example.com.", "x.acme.example.net.")
-    )
-    assert not dns_lab.server.queries(rdtype="TXT"), "a resolver would remember for a while that there is none"
-
-
-@pytest.mark.parametrize("line", ["there 60 IN A 192.0.2.1", "elsewhere 60 IN A 192.0.2.1"])
-def test_without_a_cname_a_name_is_its_own_end(dns_lab: t.Any, line: str) -> None:
-    dns_lab.add(line)
-    assert dns_lab.resolvers.follow("there.example.com") == Followed("there.example.com.")
-
-
-def test_where_dns_does_not_tell_the_end_it_is_as_far_as_it_told(dns_lab: t.Any) -> None:
-    dns_lab.add(f"{CHALLENGE} 60 IN CNAME x.example.net.")
-    assert dns_lab.resolvers.follow(CHALLENGE) == Followed(
-        "x.example.net.", ("x.example.net.",), f"REFUSED from {dns_lab.server.resolver}"
-    )
-
-
-def test_r19_a_loop_of_cnames_has_no_end_and_is_named(dns_lab: t.Any) -> None:
-    dns_lab.add(f"{CHALLENGE} 60 IN CNAME a", "a 60 IN CNAME b", "b 60 IN CNAME a")
-    assert dns_lab.resolvers.follow(CHALLENGE) == Followed(
-        None,
-        ("a.example.com.", "b.example.com.", "a.example.com."),
-        f"a loop of CNAMEs, {CHALLENGE[:-1]} to a.example.com to b.example.com to a.example.com",
-    )
-
-
-def test_r19_as_many_cnames_as_are_followed_have_an_end_and_one_more_has_none(dns_lab: t.Any) -> None:
-    dns_lab.add(*(f"n{number} 60 IN CNAME n{number + 1}" for number in range(17)))
-    assert dns_lab.resolvers.follow("n1.example.com").target == "n17.example.com."
-    endless = dns_lab.resolvers.follow("n0.example.com")
-    assert endless.target is None
-    assert endless.reason.startswith("more than 16 CNAMEs in a row, n0.example.com to n1.example.com to ")
