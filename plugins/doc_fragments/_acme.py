@@ -139,8 +139,8 @@ options:
     type: dict
   follow_cname:
     description:
-      - Whether to find that out by DNS, for challenge names that are not in O(delegation). Leave it off where a wildcard
-        CNAME covers the challenge names.
+      - Whether to find that out by DNS, for challenge names that are not in O(delegation). Leave it off where a
+        wildcard CNAME covers the challenge names.
     type: bool
     default: false
 """

@@ -36,7 +36,7 @@ attributes:
 options:
   records:
     description:
-      - The records, as M(zerotrust.pomerium.acme_order) returns them in RV(zerotrust.pomerium.acme_order#module:dns_records).
+      - The records, as RV(zerotrust.pomerium.acme_order#module:dns_records) has them.
     type: list
     elements: dict
     required: true

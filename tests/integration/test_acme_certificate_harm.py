@@ -23,7 +23,7 @@ from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import 
 )
 from ansible_collections.zerotrust.pomerium.tests.integration.kill_rules import KillAfter, KillBefore, die
 from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import WarmModules
-from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import path_of
+from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import Reply, path_of
 from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
 
 ONE_OF_EACH = {"accounts": 1, "orders": 1, "certificates": 1}

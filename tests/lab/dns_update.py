@@ -4,8 +4,8 @@
 
 """DNS UPDATE (RFC 2136) for the small DNS server: TXT values added to a master file and removed from it, line by line.
 
-Only with the right TSIG key, only TXT, and only under the condition that something is absent: else it is REFUSED. It is here so that `make demo` needs no name
-server; what a real one says is tested with BIND.
+Only with the right TSIG key, only TXT, and only under the condition that something is absent: else it is REFUSED. It is
+here so that `make demo` needs no name server; what a real one says is tested with BIND.
 """
 
 from __future__ import annotations

@@ -33,14 +33,17 @@ if t.TYPE_CHECKING:
     from .._dns.publisher import Publisher
 
 Warn = t.Callable[[str], None]
-ChoosePublisher = t.Callable[[t.Mapping[str, t.Any]], "t.Optional[Publisher]"]
 
 FORCE_MIN_AGE = timedelta(days=1)
 """`order: force` is ignored for a younger certificate, so that a schedule left on `force` orders once a day."""
 
 
 def converge(
-    params: dict[str, t.Any], *, check: bool, warn: Warn, choose_publisher: ChoosePublisher
+    params: dict[str, t.Any],
+    *,
+    check: bool,
+    warn: Warn,
+    choose_publisher: t.Callable[[t.Mapping[str, t.Any]], Publisher | None],
 ) -> dict[str, t.Any]:
     """Do the work of module acme_certificate; `choose_publisher` makes the publisher that the options name."""
     publisher = choose_publisher(params)

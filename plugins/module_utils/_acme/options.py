@@ -94,7 +94,8 @@ def acme_spec(
 ) -> dict[str, t.Any]:
     """Give `run`'s spec for a module with the shared options (also from a file), option groups, and its own.
 
-    `complete` completes what is given beside the account. `account_key_required` is false where the module can do without (a certificate's own key may ask to revoke it).
+    `complete` completes what is given beside the account. `account_key_required` is false where the module can do
+    without (a certificate's own key may ask to revoke it).
     """
     spec: dict[str, t.Any] = {**ACCOUNT, "account_file": {"type": "path"}}
     for group in groups:

@@ -4,8 +4,8 @@
 
 """What publishes TXT records: two methods, and the options that it takes.
 
-To add one: a file in `publishers/` with a class and its OPTIONS, a line in `publishers/choose.py`, and its sub-options in the doc fragment
-`_publisher`. Private to this collection.
+To add one: a file in `publishers/` with a class and its OPTIONS, a line in `publishers/choose.py`, and its sub-options
+in the doc fragment `_publisher`. Private to this collection.
 """
 
 from __future__ import annotations
