@@ -170,7 +170,7 @@ def test_a_server_that_hangs_is_left_at_the_time_out_and_no_process_stays(powerd
 
 
 def test_a_child_whose_parent_was_killed_ends_by_itself(powerdns: PowerDns, silence: str) -> None:
-    command = [sys.executable, "-c", WRITER.replace('"timeout": 60', '"timeout": 1')]
+    command = [sys.executable, "-c", WRITER.replace('"timeout": 60', '"timeout": 2')]
     writer = subprocess.Popen([*command, silence, powerdns.key, f"{NAME}.", FIRST])
     child = until(lambda: descendants(writer.pid), what="the writer to have a child", within=20)[0]
     writer.kill()

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from ..._errors import BadInput, UserError
 from .acme_dns_accounts import Account
+from .masking import mask
 
 if t.TYPE_CHECKING:
     import requests
@@ -85,10 +86,8 @@ class AcmeDnsServer:
     ) -> UserError:
         if answer.is_redirect:
             remedy = f"Give {answer.headers['Location']} in {self._options}url, if that is yours."
-        said = answer.text.strip() or "without a word"
-        for secret in secrets:
-            said = said.replace(secret, "********")
-        answered = f"{answer.status_code} {answer.reason}, {said[:200]}"
+        said = mask(answer.text.strip(), secrets)[:200] or "without a word"
+        answered = f"{answer.status_code} {answer.reason}, {said}"
         return UserError(f"The acme-dns server refused {what}", name=self.url, answer=answered, remedy=remedy)
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
 import os
@@ -15,10 +14,10 @@ import signal
 import subprocess
 import tempfile
 import typing as t
-from urllib.parse import quote, quote_plus
 
 from ..._errors import BadInput, UserError
 from ..publisher import Publisher
+from .masking import mask
 
 if t.TYPE_CHECKING:
     from ..records import DnsRecord
@@ -28,8 +27,6 @@ SHOWN_LINES, SHOWN_CHARACTERS = 10, 2000
 """Of what a failed command printed: so much of the end is read and searched for secrets, and so much of that is shown.
 
 The first is larger than the second and a variable of the environment together, so that no half of a secret is shown."""
-
-MASK = "********"
 
 
 class Exec(Publisher):
@@ -114,9 +111,7 @@ class Exec(Publisher):
         """Give the last lines, in one, without secrets."""
         size = output.seek(0, os.SEEK_END)
         output.seek(max(0, size - READ_OCTETS))
-        text = output.read().decode("utf-8", "replace")
-        for form in sorted(_forms(self._secrets.values()), key=len, reverse=True):
-            text = text.replace(form, MASK)
+        text = mask(output.read().decode("utf-8", "replace"), self._secrets.values())
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         said = " | ".join(lines[-SHOWN_LINES:])[-SHOWN_CHARACTERS:]
         return "".join(one if one.isprintable() else " " for one in said)
@@ -133,13 +128,6 @@ def _variables(options: t.Mapping[str, t.Any], option: str) -> dict[str, str]:
             raise BadInput(f"publisher.{option}", None, why, remedy="Write it in quotes, as the command wants it.")
         found[name] = str(value)
     return found
-
-
-def _forms(secrets: t.Iterable[str]) -> set[str]:
-    """The forms in which a command that talks to an API shows its secrets; lines, since it may show one of many."""
-    texts = {line.strip() for secret in secrets for line in (secret, *secret.splitlines())} - {""}
-    encoded = {base64.b64encode(text.encode()).decode() for text in texts}
-    return texts | encoded | {quote(text, safe="") for text in texts} | {quote_plus(text) for text in texts}
 
 
 def _wait(process: subprocess.Popen[bytes], *, within: float) -> int | None:

@@ -18,20 +18,22 @@ import subprocess
 import sys
 import tempfile
 import typing as t
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 from ..._errors import BadInput, UserError
 from ..._files import make_directory
 from ..._lock import hold_lock
 from ..publisher import Publisher
 from . import lexicon_child
+from .masking import MASK, mask
 
 if t.TYPE_CHECKING:
     from importlib.abc import InspectLoader
 
     from ..records import DnsRecord
 
-MASK = "********"
+SHOWN_CHARACTERS = 1000
+"""Of what a provider says; what is cut off is cut after secrets are masked, so that no half of one is shown."""
 
 
 class Lexicon(Publisher):
@@ -114,7 +116,7 @@ class Lexicon(Publisher):
             why = f"{self._provider} has no option {', '.join(answer['unknown'])}"
             remedy = f"Those that it has, for options or secrets: {', '.join(answer['known'])}."
             raise BadInput("publisher.options and publisher.secrets", None, why, remedy=remedy)
-        said = self._masked(answer.get("error") or "it says that all went well")
+        said = self._masked(answer.get("error") or "it says that all went well")[:SHOWN_CHARACTERS]
         what = f"The DNS provider {self._provider} failed"
         if answer.get("left"):
             still = "does not list what was added" if present else "still lists what was removed"
@@ -123,12 +125,9 @@ class Lexicon(Publisher):
         raise UserError(what, name=zone, answer=said, remedy=remedy)
 
     def _masked(self, text: str) -> str:
-        """Mask secrets, also as a URL holds them, and the whole query of a URL: some providers sign by it."""
-        secrets = sorted({value for value in self._secrets.values() if isinstance(value, str)}, key=len, reverse=True)
-        for secret in secrets:
-            for form in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret)):
-                text = text.replace(form, MASK)
-        return re.sub(r"\?[\w.~%+-]+=[^\s'\")>]*", f"?{MASK}", text)
+        """Mask secrets, and the whole query of an URL: some providers sign by it."""
+        text = mask(text, (value for value in self._secrets.values() if isinstance(value, str)))
+        return re.sub(r"\?[\w.~%+-]+=[^\s'\")>]*", f"?{MASK}", " ".join(text.split()))
 
 
 def _text(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

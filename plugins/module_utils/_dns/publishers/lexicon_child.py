@@ -131,7 +131,7 @@ def describe(error: Exception) -> str:
     """Tell an error, with what the provider's server has answered where there was an answer."""
     said = getattr(getattr(error, "response", None), "text", None)
     words = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{words} ({said.strip()[:500]})" if isinstance(said, str) and said.strip() else words
+    return f"{words} ({said.strip()})" if isinstance(said, str) and said.strip() else words
 
 
 if __name__ == "__main__":

@@ -127,3 +127,13 @@ def test_secrets_are_masked_in_what_is_told_also_as_a_url_has_them() -> None:
         publisher._judge("example.com", {"error": error}, present=True)
     masked = ", ".join(["********"] * 4)
     assert f"********: 400 for url: {url}?******** {masked}. Correct" in str(raised.value)
+
+
+def test_of_a_long_answer_the_beginning_is_told_and_no_part_of_a_secret() -> None:
+    with pytest.raises(UserError) as raised:
+        make(secrets={"auth_token": "secret-" * 9})._judge(
+            "example.com", {"error": "no\n" + "x" * 985 + "secret-" * 9 + "y" * 9000}, present=True
+        )
+    assert "no " + "x" * 985 in str(raised.value)
+    assert "secret" not in str(raised.value).partition("x" * 985)[2].partition(". Correct")[0]
+    assert len(str(raised.value)) < 1300
