@@ -10,6 +10,7 @@ Real name servers on port 53 of a loopback network; the lab's DNS is the resolve
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import typing as t
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller, made
+from ansible_collections.zerotrust.pomerium.tests.lab.bind import Bind, why_missing
 from ansible_collections.zerotrust.pomerium.tests.lab.dns_server import DnsServer
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import ZONE, Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.needed import need
@@ -35,7 +37,7 @@ class NameServers:
     elsewhere: Path
 
 
-def start(lab: Lab, stack: contextlib.ExitStack) -> NameServers:
+def start_name_servers(lab: Lab, stack: contextlib.ExitStack) -> NameServers:
     network = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}"
     elsewhere = lab.directory / "acme.example.net.zone"
     elsewhere.write_text(
@@ -58,7 +60,7 @@ def start(lab: Lab, stack: contextlib.ExitStack) -> NameServers:
 @pytest.fixture
 def name_servers(controller: Controller) -> t.Iterator[NameServers]:
     with contextlib.ExitStack() as stack:
-        yield start(controller.lab, stack)
+        yield start_name_servers(controller.lab, stack)
 
 
 def test_r16_r17_r18_the_ca_is_told_to_look_when_every_name_server_is_right(
@@ -104,3 +106,25 @@ def test_r19_behind_a_cname_every_server_of_the_other_zone_has_to_have_it(
     assert {server["server"] for one in late["missing_records"] for server in one["servers"]} == {where}
     ns4.behave()
     assert controller.run("acme_finalize", **AUTHORITATIVE).ok["phase"] == "issued"
+
+
+@pytest.mark.parametrize("delegated", [False, True])
+def test_r30_a_resolver_that_the_ca_shares_does_not_remember_that_there_was_no_record(
+    start: t.Callable[..., Controller], tmp_path: Path, delegated: bool
+) -> None:
+    """By hand, with an hour for which the zone lets resolvers remember: they are not asked before it is there."""
+    need(why_missing() or (None if os.geteuid() == 0 else "root, for port 53"))
+    address = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}.1"
+    zone = tmp_path / "example.com.zone"
+    cname = f"{NAME}. IN CNAME corp.acme" if delegated else ""
+    zone.write_text(
+        f"$TTL 3600\n@ IN SOA ns1 hostmaster 1 3600 3600 3600 3600\n@ IN NS ns1\nns1 IN A {address}\n{cname}\n"
+    )
+    cache = Bind(tmp_path / "cache", is_resolver=True, upstream=address)
+    with DnsServer({"example.com": zone}, address=address, port=53), cache:
+        controller = start(resolver=cache.resolver)
+        options = {"resolvers": [cache.resolver], **AUTHORITATIVE}
+        order = controller.order(identifiers=["corp.example.com"], follow_cname=delegated, **options)
+        with zone.open("a") as file:
+            file.writelines(f"{line}\n" for line in order["instructions"] if "  IN  TXT  " in line)
+        assert controller.run("acme_finalize", **options).ok["phase"] == "issued"

@@ -13,6 +13,7 @@ import base64
 import contextlib
 import os
 import shutil
+import socket
 import typing as t
 from pathlib import Path
 
@@ -38,7 +39,7 @@ options {{
   listen-on-v6 {{ none; }};
   recursion {recursion};
   forward only;
-  forwarders {{ 127.0.0.1 port 1; }};
+  forwarders {{ {upstream}; }};
   dnssec-validation no;
   empty-zones-enable no;
   notify explicit;
@@ -70,10 +71,12 @@ class Bind:
         algorithm: str = "hmac-sha256",
         primary: Bind | None = None,
         is_resolver: bool = False,
+        upstream: str = "127.0.0.1 port 1",
     ) -> None:
         """Serve `zones` (origin to the text of its master file), or those of the `primary`, whose secondary it is.
 
-        With `is_resolver` it follows CNAMEs from one of its zones to another, and knows nothing else.
+        With `is_resolver` it follows CNAMEs from one of its zones to another; what it does not know it asks `upstream`
+        for (nobody, unless given), and keeps the answer as long as that says.
         A secondary is made before its primary is started, which then notifies it. Port 0 is a free one; below 1024 it
         takes root.
         """
@@ -83,7 +86,8 @@ class Bind:
         self.key_algorithm = algorithm
         self.key_secret = base64.b64encode(os.urandom(32)).decode()
         self._zones = dict(zones or {})
-        self._policy, self._primary, self._is_resolver = policy, primary, is_resolver
+        self._policy, self._primary = policy, primary
+        self._is_resolver, self._upstream = is_resolver, upstream
         self._secondaries: list[Bind] = []
         if primary is not None:
             self._zones = primary._zones
@@ -147,6 +151,7 @@ class Bind:
 
     def _has_its_zones(self) -> bool:
         with contextlib.suppress(OSError, EOFError, dns.exception.DNSException, dns.xfr.TransferError):
+            socket.create_connection((self.address, self.port), timeout=5).close()
             return all(self._transfer(zone).get_soa() is not None for zone in self._zones)
         return False
 
@@ -154,6 +159,7 @@ class Bind:
         config = _CONFIG.format(
             directory=self.directory,
             recursion="yes" if self._is_resolver else "no",
+            upstream=self._upstream,
             port=self.port,
             address=self.address,
             key_name=KEY_NAME,
