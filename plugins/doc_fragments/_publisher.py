@@ -65,8 +65,8 @@ options:
         default: hmac-sha256
       provider:
         description:
-          - For V(lexicon), name of the provider as lexicon has it. Required there. It needs dns-lexicon >= 3.20.1 on the
-            controller.
+          - For V(lexicon), name of the provider as lexicon has it. Required there. It needs dns-lexicon >= 3.20.1 on
+            the controller.
         type: str
       options:
         description:

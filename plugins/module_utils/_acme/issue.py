@@ -32,7 +32,7 @@ from .options import Access
 from .order import Asked, Placed, Wish, awaiting_records, pick_up, records_for, remembering_limits
 from .place import check_profile, place, serves_renewal_info
 from .problems import AcmeProblem
-from .resources import parse_moment
+from .resources import PERSISTENT, parse_moment
 from .returns import order_returns
 from .session import Session, open_session, trust_anchors
 
@@ -183,15 +183,15 @@ class Issue:
     def _asked(self, session: Session, placed: Placed, resolvers: Resolvers) -> Asked:
         """Give the records to publish, and remember them with the order so that they can be removed one day."""
         publisher = self.publisher
-        delegation = {**(publisher.delegation if publisher else {}), **(self.params.get("delegation") or {})}
         asked = records_for(
             session,
             awaiting_records(placed),
             self.wish,
-            {**self.params, "delegation": delegation},
+            self.params,
             resolvers=resolvers,
             zone=publisher.zone if publisher else None,
             ttl=publisher.ttl if publisher else TTL_SECONDS,
+            known=publisher.delegation if publisher else None,
         )
         for text in asked.warnings:
             self.warn(text)
@@ -252,7 +252,7 @@ class Issue:
         """Have the publisher write the records; one that is made once only where none is there that does."""
         if self.publisher is None or self.check or not asked.records:
             return
-        if self.wish.challenge == memories.PERSISTENT:
+        if self.wish.challenge == PERSISTENT:
             verify = self.params["verify_dns"]
             if not propagation.check(asked.sought, verify=verify, resolvers=resolvers).missing:
                 return

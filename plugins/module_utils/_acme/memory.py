@@ -21,10 +21,7 @@ from .._dns.records import join_entries
 from .._errors import BadInput, UserError
 from .._lock import hold_lock
 from .._pki.chain import iso
-from .resources import parse_moment
-
-PERSISTENT = "dns-persist-01"
-"""The challenge type whose record is made once."""
+from .resources import PERSISTENT, parse_moment
 
 LOCK_SECONDS = 600.0
 """Longer than another run's own waits for the CA usually are."""

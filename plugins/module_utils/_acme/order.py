@@ -202,7 +202,10 @@ def values_for(
     Raises UserError where the CA offers no such challenge for a name.
     """
     kind, account = wish.challenge, session.account_uri or ""
-    return [(record_name(a, kind, account_uri=account), _value(session, a, wish), a.identifier) for a in authorizations]
+    return [
+        (record_name(a.identifier, kind, account_uri=account), _value(session, a, wish), a.identifier)
+        for a in authorizations
+    ]
 
 
 def _value(session: Session, authorization: Authorization, wish: Wish) -> str | Wanted:
@@ -231,17 +234,23 @@ def records_for(
     resolvers: Resolvers,
     zone: str | None = None,
     ttl: int = TTL_SECONDS,
+    known: t.Mapping[str, str] | None = None,
 ) -> Asked:
     """Give the TXT records of these authorizations, with their zones where DNS (or `zone`) tells them.
 
-    `params` has the options `delegation` and `follow_cname`. Raises as `values_for` and `written_names`.
+    `params` has the options `delegation` and `follow_cname`; `known` are delegations that the publisher knows, of these
+    and of other names. Raises as `values_for` and `written_names`.
     """
     values = values_for(session, authorizations, wish)
     names = sorted({absolute(name) for name, value, identifier in values})
     if not names:
         return Asked()
+    account = session.account_uri or ""
+    of_order = {absolute(record_name(name, wish.challenge, account_uri=account)) for name in wish.names}
     written, warnings = written_names(
         names,
+        of_order=of_order,
+        known=known or {},
         delegation=params.get("delegation") or {},
         resolvers=resolvers,
         follow=params["follow_cname"],

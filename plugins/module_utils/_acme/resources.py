@@ -165,7 +165,7 @@ def read_authorization(session: Session, url: str) -> Authorization:
     )
 
 
-def record_name(authorization: Authorization, kind: str, *, account_uri: str) -> str:
+def record_name(identifier: str, kind: str, *, account_uri: str) -> str:
     """Give the name at which the TXT record of a challenge of this kind is looked for, without final dot.
 
     For dns-account-01 (draft-ietf-acme-dns-account-label-02) it has a label of the account's own, so that several
@@ -178,11 +178,11 @@ def record_name(authorization: Authorization, kind: str, *, account_uri: str) ->
     else:
         digest = hashlib.sha256(account_uri.encode()).digest()[:10]
         label = f"_{base64.b32encode(digest).decode().lower()}._acme-challenge"
-    name = f"{label}.{authorization.name}"
+    name = f"{label}.{identifier[2:] if identifier.startswith('*.') else identifier}"
     if len(name) > LONGEST_NAME:
         raise UserError(
-            f"No record of {kind} fits below a name of {len(authorization.name)} characters",
-            name=authorization.identifier,
+            f"No record of {kind} fits below a name of {len(name) - len(label) - 1} characters",
+            name=identifier,
             remedy="Shorten it, or use challenge dns-01.",
         )
     return name

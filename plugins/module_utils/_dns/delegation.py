@@ -29,17 +29,21 @@ def written_names(
     resolvers: Resolvers,
     follow: bool,
     verify: str = "authoritative",
+    known: t.Mapping[str, str] | None = None,
+    of_order: t.Collection[str] = (),
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Give for each challenge name the name to write, both in the form of `records.absolute`, and warnings to show.
 
-    To `follow` CNAMEs, those are asked that will be asked for the records: the resolvers, or name servers where
-    `verify` is `authoritative` (resolvers would remember that there is no record yet).
+    What the user's map has for other names is warned of, save `of_order`, whose records may not be needed just now;
+    `known` is a weaker map of any names. To `follow` CNAMEs, those are asked that will be asked for the records: the
+    resolvers, or name servers where `verify` is `authoritative` (resolvers would remember that there is no record yet).
     Raises BadInput where the map leads to what is no DNS name, and UserError where CNAMEs lead nowhere.
     """
     todo = sorted({absolute(name) for name in names})
     mapped = {absolute(str(name)): _target(name, given) for name, given in delegation.items()}
     warnings = []
-    strange = sorted(mapped.keys() - {*todo})
+    strange = sorted(mapped.keys() - {*todo, *of_order})
+    mapped = {**{absolute(name): absolute(target) for name, target in (known or {}).items()}, **mapped}
     if strange and todo:
         warnings.append(
             f"delegation names {', '.join(map(bare, strange))}, where no record is needed: the challenge names are "

@@ -97,7 +97,7 @@ def test_r47_draft_01_gives_the_record_that_it_describes(is_wildcard: bool, poli
     found = authorization(challenges=[{**PERSIST, "issuer-domain-names": ["ca.example"], "accounturi": "https://a/1"}])
     value = resources.persistent_value(t.cast("t.Any", Session({})), found, is_wildcard=is_wildcard)
     assert str(value) == f"ca.example; accounturi=https://a/1{policy}"
-    assert resources.record_name(found, "dns-persist-01", account_uri="") == "_validation-persist.a.example"
+    assert resources.record_name(found.identifier, "dns-persist-01", account_uri="") == "_validation-persist.a.example"
 
 
 def test_r47_draft_02_gives_a_hash_behind_the_prefix_of_the_directory() -> None:
@@ -126,9 +126,9 @@ def test_r47_a_form_that_is_not_known_is_told_by_what_the_challenge_holds() -> N
 def test_a_name_below_which_the_label_does_not_fit_is_told(kind: str) -> None:
     longest = ".".join(["a" * 58] * 4)
     found = authorization(identifier={"type": "dns", "value": longest})
-    assert resources.record_name(found, "dns-01", account_uri="").endswith(longest)
+    assert resources.record_name(found.identifier, "dns-01", account_uri="").endswith(longest)
     with pytest.raises(UserError, match=f"No record of {kind} fits below a name of 235 characters for a"):
-        resources.record_name(found, kind, account_uri="")
+        resources.record_name(found.identifier, kind, account_uri="")
 
 
 @pytest.mark.parametrize(
