@@ -21,7 +21,8 @@ options:
         description:
           - V(rfc2136) sends updates to a name server (BIND, Knot, PowerDNS, Windows with TSIG by a proxy).
           - V(lexicon) uses the API of a DNS provider, any that dns-lexicon knows but C(ddns).
-          - V(acme_dns) writes at an acme-dns server, to which a CNAME that was made once leads.
+          - V(acme_dns) writes at an acme-dns server, to which a CNAME that was made once leads. Values stay there until
+            others take their places.
           - V(exec) runs a command of yours, as lego's provider of that name does.
         type: str
         choices: [acme_dns, exec, lexicon, rfc2136]

@@ -78,36 +78,66 @@ def test_by_a_providers_api_one_task_does_it_all_and_its_token_is_nowhere(powerd
 ZONE = "$TTL 60\n@ IN SOA ns1 hostmaster 1 60 60 60 60\n@ IN NS ns1\nns1 IN A 127.0.0.1\n"
 
 
-def test_at_acme_dns_a_cname_made_once_is_all_that_is_needed_and_its_passwords_are_nowhere(
-    start: Start, tmp_path: Path
-) -> None:
+class Delegated(t.NamedTuple):
+    """A controller that has registered corp.example.com at a server; the CNAME is in the zone, which it serves too."""
+
+    server: AcmeDnsStandin
+    controller: Controller
+    registered: Done
+    options: dict[str, t.Any]
+
+    @property
+    def account(self) -> dict[str, t.Any]:
+        (account,) = self.server.accounts.values()
+        return account
+
+
+@pytest.fixture
+def delegated(start: Start, tmp_path: Path) -> t.Iterator[Delegated]:
     zone = tmp_path / "example.com.zone"
     zone.write_text(ZONE)
     with AcmeDnsStandin(tmp_path / "acme-dns", zones={"example.com": zone}) as server:
         controller = start(resolver=server.resolver)
-        looking = {"resolvers": [server.resolver], "verify_dns": "recursive", "propagation_timeout": 20}
         path = controller.home / "acme-dns.json"
         reach = {"url": server.url, "ca_path": str(server.ca_path), "accounts_path": str(path)}
-        own = {"acme_directory": None, "account_key_path": None}
-        registered = controller.play("acme_dns_account", *LOUD, **reach, **own, domains=["*.corp.example.com"]).ok
+        registered = controller.play("acme_dns_account", *LOUD, **reach, domains=["*.corp.example.com"]).ok
         with zone.open("a") as file:
-            file.write("\n".join(registered["instructions"][1:]) + "\n")
+            file.writelines(f"{line}\n" for line in registered["instructions"][1:])
+        looking = {"resolvers": [server.resolver], "verify_dns": "recursive", "propagation_timeout": 20}
+        yield Delegated(server, controller, registered, {**looking, "publisher": {"type": "acme_dns", **reach}})
 
-        publisher = {"type": "acme_dns", **reach}
-        (account,) = server.accounts.values()
-        given = {key: account[key] for key in ("subdomain", "fulldomain", "username", "password")}
-        wrong = {"accounts_path": None, "accounts": [{**given, "domain": "www.example.com"}]}
-        runs = controller.play_all(
-            [
-                ("acme_certificate", {**looking, "publisher": {**publisher, **wrong}}),
-                ("acme_certificate", {**looking, "publisher": publisher}),
-                ("acme_certificate", {**looking, "publisher": publisher}),
-            ],
-            *LOUD,
-        )
+
+def test_at_acme_dns_a_cname_made_once_is_all_that_is_needed_and_its_passwords_are_nowhere(
+    delegated: Delegated,
+) -> None:
+    controller, account, options = delegated.controller, delegated.account, delegated.options
+    given = {key: account[key] for key in ("subdomain", "fulldomain", "username", "password")}
+    wrong = {"accounts_path": None, "accounts": [{**given, "domain": "www.example.com"}]}
+    runs = controller.play_all(
+        [
+            ("acme_certificate", {**options, "publisher": {**options["publisher"], **wrong}}),
+            ("acme_certificate", options),
+            ("acme_certificate", options),
+        ],
+        *LOUD,
+    )
     assert "there are some for www.example.com" in runs[0].error
     assert [run.ok["phase"] for run in runs[1:]] == ["issued", "idle"]
     assert made(controller.lab) == {"accounts": 1, "orders": 1, "certificates": 1}
-    assert len(server.updates) == 2 and {name for name, _value in server.updates} == {account["fulldomain"]}
-    for text in (printed([registered, *runs]), remembered(controller, "acme-dns.json")):
+    updates = delegated.server.updates
+    assert len(updates) == 2 and {name for name, _value in updates} == {account["fulldomain"]}
+    for text in (printed([delegated.registered, *runs]), remembered(controller, "acme-dns.json")):
         assert account["password"] not in text
+
+
+def test_a_value_at_acme_dns_is_published_once_and_is_not_waited_for_to_vanish(delegated: Delegated) -> None:
+    options = {**delegated.options, "records": [{"name": NAME, "entries": ["A" * 43]}]}
+    runs = delegated.controller.play_all(
+        [
+            ("acme_dns_record", options),
+            ("acme_dns_record", options),
+            ("acme_dns_record", {**options, "state": "absent"}),
+        ]
+    )
+    assert [run.ok["changed"] for run in runs] == [True, False, False]
+    assert delegated.server.entries(delegated.account["fulldomain"]) == ["A" * 43]

@@ -43,6 +43,7 @@ def publish_records(
     before = propagation.check(sought, verify=verify, resolvers=resolvers)
     is_present = params["state"] == "present"
     changed = verify == "none" or (bool(before.missing) if is_present else before.any_seen)
+    changed = changed and (is_present or publisher.REMOVES)
     missing: t.Sequence[propagation.Missing] = before.missing if is_present else ()
     warnings = before.warnings
     if changed and not check:

@@ -40,6 +40,9 @@ class Publisher(abc.ABC):
     REQUIRED: t.ClassVar[tuple[str, ...]] = ()
     """Those of them that must be given."""
 
+    REMOVES: t.ClassVar[bool] = True
+    """Whether values can be removed there; else they stay until others take their places."""
+
     def __init__(self, options: t.Mapping[str, t.Any]) -> None:
         self.options = options
         self.zone: str | None = options.get("zone")

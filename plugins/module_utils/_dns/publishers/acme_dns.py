@@ -27,7 +27,7 @@ _VALUE = re.compile(r"[A-Za-z0-9_-]{43}\Z")
 
 
 class AcmeDns(Publisher):
-    """Writes by the account that each base name has there. Values are never removed there, they are replaced."""
+    """Writes by the account that each base name has there."""
 
     OPTIONS: t.ClassVar[dict[str, t.Any]] = {
         "url": {"type": "str"},
@@ -46,6 +46,7 @@ class AcmeDns(Publisher):
         "ca_path": {"type": "path"},
     }
     REQUIRED = ("url",)
+    REMOVES = False
 
     def __init__(self, options: t.Mapping[str, t.Any]) -> None:
         super().__init__(options)
