@@ -257,3 +257,38 @@ def test_r45_the_tsig_secret_is_nowhere(controller: Controller) -> None:
     assert lab.tsig_secret[:20] not in text
     kept = {name: data for name, data in tree(controller.home).items() if name != "publisher.json"}
     assert [name for name, data in kept.items() if lab.tsig_secret[:20].encode() in data] == []
+
+
+ACCOUNT = {"domain": "other.example.com", "subdomain": "a", "fulldomain": "a.example.net", "username": "u"}
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"publisher": {"type": "lexicon", "provider": "powerdns", "options": {"pdns_url": "x"}}}, "pdns_server"),
+        ({"publisher": {"type": "lexicon", "provider": "ddns"}}, "Use publisher.type rfc2136"),
+        ({"publisher": {"type": "lexicon", "provider": "cloudflair"}}, "cloudflare"),
+        (
+            {
+                "publisher": {
+                    "type": "acme_dns",
+                    "url": "https://a",
+                    "accounts": [{**ACCOUNT, "password": "a-password"}],
+                }
+            },
+            NAME,
+        ),
+        ({"publisher": {"type": "exec", "command": []}}, "publisher.command"),
+        ({"publisher": {"type": "rfc2136"}}, "server"),
+        ({"publisher": {"type": "rfc2136", "server": "127.0.0.1", "key_name": "a"}}, "key_secret"),
+        ({"publisher": {"type": "rfc2136", "server": "127.0.0.1", "ttl": -1}}, "publisher.ttl '-1'"),
+        ({"publisher": {"server": "127.0.0.1"}}, "type"),
+        ({"publisher": None, "publisher_file": "/nowhere/publisher.json"}, "publisher_file '/nowhere/publisher.json'"),
+        ({"delegation": {NAME: "not a name"}}, "delegation 'not a name'"),
+    ],
+)
+def test_what_is_wrong_with_a_publisher_is_said_before_an_order_is_placed(
+    controller: Controller, options: dict[str, t.Any], error: str
+) -> None:
+    assert error in publish(controller, **options).error
+    assert made(controller.lab)["orders"] == 0

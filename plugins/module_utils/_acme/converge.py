@@ -14,6 +14,7 @@ import typing as t
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from .._dns.delegation import parse_delegation
 from .._dns.records import DnsRecord
 from .._errors import BadInput, UserError
 from .._pki import chain as chains
@@ -49,6 +50,7 @@ def converge(
     publisher = choose_publisher(params)
     wish = Wish(tuple(parse_identifiers(params["identifiers"])), params.get("profile"), params["challenge"])
     access = access_from(params)
+    parse_delegation(params.get("delegation"))  # what is wrong with it is said before anything is done
     lineage = Lineage(params["store_path"], params["name"], is_fleet=params["fleet"])
     fleet = Fleet(params, access, wish, lineage, warn) if params["fleet"] else None
     with contextlib.nullcontext() if check and fleet is None else lineage.lock():

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from .._dns import propagation
+from .._dns.delegation import parse_delegation
 from .._dns.lookup import Resolvers
-from .._dns.records import TTL_SECONDS, cname_lines
+from .._dns.records import TTL_SECONDS, absolute, cname_lines
 from .._errors import UserError
 from .._pki import chain as chains
 from .._pki import keys
@@ -32,7 +33,7 @@ from .options import Access
 from .order import Asked, Placed, Wish, awaiting_records, pick_up, records_for, remembering_limits
 from .place import check_profile, place, serves_renewal_info
 from .problems import AcmeProblem
-from .resources import PERSISTENT, parse_moment
+from .resources import PERSISTENT, parse_moment, record_name
 from .returns import order_returns
 from .session import Session, open_session, trust_anchors
 
@@ -144,6 +145,7 @@ class Issue:
         """Place an order, as the account of the key where the CA has forgotten the one that the lineage had (R33)."""
         if session.account_uri is None:
             self._sign_on(session)
+        self._prepare(session)
         wish = replace(self.wish, replaces=self._replaced(session))
         try:
             return place(session, wish, remember=self._remember, warn=self.warn)
@@ -154,6 +156,17 @@ class Issue:
             session.forget_account()
             self._sign_on(session)
             return place(session, self.wish, remember=self._remember, warn=self.warn)
+
+    def _prepare(self, session: Session) -> None:
+        """Have the publisher say what would be in its way. Where CNAMEs lead is not known before there is an order."""
+        if self.publisher is None:
+            return
+        names: list[str] = []
+        if not self.params["follow_cname"]:
+            mapped, account = parse_delegation(self.params.get("delegation")), session.account_uri or ""
+            asked = {record_name(name, self.wish.challenge, account_uri=account) for name in self.wish.names}
+            names = sorted({mapped.get(absolute(name), absolute(name)) for name in asked})
+        self.publisher.prepare(names)
 
     def _replaced(self, session: Session) -> str | None:
         """Name the certificate that the new one comes after, where the CA wants to know (RFC 9773 section 5).

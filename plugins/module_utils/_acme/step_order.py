@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from .._dns import propagation
+from .._dns.delegation import parse_delegation
 from .._dns.lookup import Resolvers
 from .._errors import BadInput
 from .._pki.chain import CERT_ID
@@ -36,6 +37,7 @@ Warn = t.Callable[[str], None]
 def place_order(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[str, t.Any]:
     """Do the work of module acme_order: pick up the order that is there, or place one; give its TXT records."""
     access, wish = access_from(params), _wish(params)
+    parse_delegation(params.get("delegation"))  # what is wrong with it is said before anything is done
     with contextlib.nullcontext() if check else memories.locked(params.get("state_path")):
         return Step(params, access, wish, check, warn).result()
 

@@ -22,6 +22,11 @@ from .txt import ASK_SECONDS, Answer
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
 
 
+def parse_delegation(given: t.Mapping[str, t.Any] | None) -> dict[str, str]:
+    """Read the user's map, in the form of `records.absolute`. Raises BadInput where it leads to what is no DNS name."""
+    return {absolute(str(name)): _target(name, target) for name, target in (given or {}).items()}
+
+
 def written_names(
     names: t.Iterable[str],
     *,
@@ -40,7 +45,7 @@ def written_names(
     Raises BadInput where the map leads to what is no DNS name, and UserError where CNAMEs lead nowhere.
     """
     todo = sorted({absolute(name) for name in names})
-    mapped = {absolute(str(name)): _target(name, given) for name, given in delegation.items()}
+    mapped = parse_delegation(delegation)
     warnings = []
     strange = sorted(mapped.keys() - {*todo, *of_order})
     mapped = {**{absolute(name): absolute(target) for name, target in (known or {}).items()}, **mapped}

@@ -58,6 +58,9 @@ class Publisher(abc.ABC):
         """The names that it writes for challenge names, where it alone knows them."""
         return {}
 
+    def prepare(self, names: t.Sequence[str]) -> None:  # noqa: B027  # most have nothing to find out
+        """Find out, before an order is placed, what would be in the way of records at these names. Raises UserError."""
+
     @abc.abstractmethod
     def add(self, records: t.Sequence[DnsRecord]) -> None:
         """Have all entries of these records in their zones. Raises UserError that says what the other side answered."""

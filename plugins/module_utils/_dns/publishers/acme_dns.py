@@ -68,6 +68,10 @@ class AcmeDns(Publisher):
     def delegation(self) -> t.Mapping[str, str]:
         return {challenge_name(domain): absolute(one.fulldomain) for domain, one in self._accounts.items()}
 
+    def prepare(self, names: t.Sequence[str]) -> None:
+        for name in names:
+            self._account_for(name)
+
     def add(self, records: t.Sequence[DnsRecord]) -> None:
         """Write all values, after all of them are found to fit.
 
@@ -75,7 +79,7 @@ class AcmeDns(Publisher):
         """
         wanted: dict[Account, list[str]] = {}
         for record in records:
-            values = wanted.setdefault(self._account_for(record), [])
+            values = wanted.setdefault(self._account_for(record.name), [])
             values += [entry for entry in record.entries if entry not in values]
         for account, values in wanted.items():
             _check_values(account, values)
@@ -90,10 +94,10 @@ class AcmeDns(Publisher):
     def remove(self, records: t.Sequence[DnsRecord]) -> None:
         """Leave them: acme-dns has no way to remove a value, and the next ones take their places."""
 
-    def _account_for(self, record: DnsRecord) -> Account:
-        account = self._by_name.get(absolute(record.name))
+    def _account_for(self, name: str) -> Account:
+        account = self._by_name.get(absolute(name))
         if account is None:
-            why = f"none of them is for {record.name} (there are some for {', '.join(sorted(self._accounts))})"
+            why = f"none of them is for {absolute(name)[:-1]} (there are some for {', '.join(sorted(self._accounts))})"
             remedy = "Register it with the module acme_dns_account, and add its CNAME."
             raise BadInput("publisher.accounts", None, why, remedy=remedy)
         return account

@@ -56,6 +56,11 @@ class Lexicon(Publisher):
         self._secrets = _text(options.get("secrets") or {})
         _check_provider(self._provider)
 
+    def prepare(self, names: t.Sequence[str]) -> None:
+        """Have lexicon say whether it has the provider and its options; the provider itself is not asked."""
+        zone = self.zone or "example.com"
+        self._judge(zone, self._ask({"zone": zone, "records": [], "present": True}), present=True)
+
     def add(self, records: t.Sequence[DnsRecord]) -> None:
         self._settle(records, present=True)
 

@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def work(job: Job) -> Job:
-    """Have the records of the job in its zone, or not."""
+    """Have the records of the job in its zone, or not; without any, the provider is not asked for anything."""
     stay_offline()
     from lexicon.client import Client
     from lexicon.config import ConfigResolver, DictConfigSource
@@ -64,6 +64,8 @@ def work(job: Job) -> Job:
     if unknown:
         return {"unknown": unknown, "known": known}
     client.config.add_config_source(DictConfigSource(zone), 0)  # not what its suffix list makes of it: corp.internal
+    if not job["records"]:
+        return {}
     with client as operations:
         return settle(operations, job)
 
