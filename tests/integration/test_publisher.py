@@ -25,6 +25,7 @@ from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import 
 )
 from ansible_collections.zerotrust.pomerium.tests.integration.kill_rules import KillAfter, KillBefore, die
 from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import ModuleDied, WarmModules
+from ansible_collections.zerotrust.pomerium.tests.lab.process_watcher import ProcessWatcher
 from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import path_of
 
 NAME = "_acme-challenge.corp.example.com"
@@ -237,21 +238,21 @@ def zone(controller: Controller) -> dict[str, str]:
 
 
 def test_r45_the_tsig_secret_is_nowhere(controller: Controller) -> None:
-    """Not in what is printed at -vvvv, also where it fails, nor in what is remembered."""
+    """Not in what is printed at -vvvv, also where it fails, in what is remembered, in arguments or environments."""
     lab = controller.lab
     file = controller.home / "publisher.json"
     file.touch(mode=0o600)
     file.write_text(json.dumps(lab.publisher))
-    runs = controller.play_all(
-        [
-            ("acme_certificate", {"publisher": {**lab.publisher, "key_name": "other.example.com"}}),
-            ("acme_certificate", {"publisher": {**lab.publisher, "key_secret": lab.tsig_secret[:-1]}}),
-            ("acme_certificate", {"publisher": {**lab.publisher, "secret": lab.tsig_secret}}),
-            ("acme_certificate", {"publisher": None, "publisher_file": str(file)}),
-        ],
-        "-vvvv",
-        "--diff",
-    )
+    tasks = [
+        ("acme_certificate", {"publisher": {**lab.publisher, "key_name": "other.example.com"}}),
+        ("acme_certificate", {"publisher": {**lab.publisher, "key_secret": lab.tsig_secret[:-1]}}),
+        ("acme_certificate", {"publisher": {**lab.publisher, "secret": lab.tsig_secret}}),
+        ("acme_certificate", {"publisher": None, "publisher_file": str(file)}),
+    ]
+    with ProcessWatcher() as watcher:
+        runs = controller.play_all(tasks, "-vvvv", "--diff")
+    assert any(b"AnsiballZ_acme_certificate" in seen for seen in watcher.seen)
+    assert not any(lab.tsig_secret[:20].encode() in seen for seen in watcher.seen)
     assert [bool(run.values["failed"]) for run in runs] == [True, True, True, False]
     text = "".join({run.run.output for run in runs if run.run}) + "".join(str(run.values) for run in runs)
     assert lab.tsig_secret[:20] not in text
