@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from .. import _wait
 from .._dns import propagation
-from .._dns.records import DnsRecord, merge
+from .._dns.records import DnsRecord, absolute, merge
 from .._errors import UserError
 from .download import download
 from .order import OPEN, Placed, Wish, read_authorizations, side_by_side, statuses_of, values_for
@@ -43,7 +43,8 @@ MOST_REQUESTS = 5
 class Plan:
     """How far to go and how long to wait, in seconds; `csr` gives the request, whose key is on disk by then.
 
-    With `eager` the records are waited for in any case, else only once some server has one of them.
+    With `eager` the records are waited for in any case, else only once some server has one of them. `zone` is the one
+    that holds the challenge names, where DNS may not tell.
     """
 
     wish: Wish
@@ -54,6 +55,7 @@ class Plan:
     propagation_timeout: float
     validation_timeout: float
     issuance_timeout: float
+    zone: str | None = None
     anchors: t.Sequence[t.Any] = ()
     preferred_chain: str | None = None
 
@@ -108,7 +110,9 @@ def _prove(session: Session, outcome: Outcome, plan: Plan, *, check: bool) -> Ou
     placed = outcome.placed
     kind = plan.wish.challenge
     open_ones = awaiting_answer(placed.authorizations, kind)
-    seen = _look_for(merge(values_for(session, open_ones, plan.wish)), plan, check=check)
+    values = values_for(session, open_ones, plan.wish)
+    zones = {absolute(name): plan.zone for name, value, identifier in values}
+    seen = _look_for(merge(values, zones=zones), plan, check=check)
     outcome = replace(outcome, missing=tuple(seen.missing), warnings=tuple(seen.warnings))
     if seen.missing:
         return replace(outcome, phase="waiting_for_dns")

@@ -290,6 +290,7 @@ class Issue:
             propagation_timeout=self.params["propagation_timeout"],
             validation_timeout=self.params["validation_timeout"],
             issuance_timeout=self.params["issuance_timeout"],
+            zone=self.publisher.zone if self.publisher else None,
             anchors=trust_anchors(self.access),
             preferred_chain=self.params.get("preferred_chain"),
         )
