@@ -54,8 +54,8 @@ options:
     required: true
   allow_from:
     description:
-      - Networks from which the records may be written, like V(192.0.2.7/32). Without any, they may be from everywhere,
-        by whoever knows the password.
+      - Networks or addresses from which the records may be written, like V(192.0.2.0/24). Without any, they may be from
+        everywhere, by whoever knows the password.
       - Counts for names that are registered now; the server does not change it later.
     type: list
     elements: str

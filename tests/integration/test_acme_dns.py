@@ -19,7 +19,7 @@ from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.publishers
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._dns.records import DnsRecord
 from ansible_collections.zerotrust.pomerium.plugins.module_utils._errors import BadInput, UserError
 from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Done
-from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import WarmModules
+from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import ModuleDied, WarmModules
 from ansible_collections.zerotrust.pomerium.tests.lab.acme_dns import AcmeDnsStandin
 from ansible_collections.zerotrust.pomerium.tests.lab.process import plain_environment
 
@@ -119,6 +119,18 @@ def test_what_was_registered_before_a_failure_is_kept_and_the_next_run_registers
     assert ([*user.kept], len(user.server.accounts)) == (names, 3)
 
 
+def test_a_run_that_is_killed_has_kept_all_but_the_account_that_was_on_its_way(
+    user: User, warm_modules: WarmModules
+) -> None:
+    names, server = [f"{name}.example.com" for name in ("a", "b", "c")], user.server
+    server.registered = lambda: len(server.accounts) == 3 and warm_modules.kill_runs()
+    with pytest.raises(ModuleDied):
+        user.run(*names)
+    assert [*user.kept] == names[:2]
+    assert user.run(*names).ok["changed"]
+    assert ([*user.kept], len(server.accounts)) == (names, 4)
+
+
 def test_a_file_that_cannot_be_written_costs_no_account(user: User) -> None:
     assert "lock file cannot be written" in user.run(APEX, accounts_path="/proc/none/accounts.json").error
     user.path.mkdir(parents=True)
@@ -162,6 +174,13 @@ def test_a_name_with_an_account_elsewhere_is_not_taken_for_one_here(user: User) 
 def test_what_cannot_be_right_is_refused_by_its_option(user: User, options: dict[str, t.Any], said: str) -> None:
     assert said in user.run(APEX, **options).error
     assert user.server.accounts == {}
+
+
+def test_a_single_address_is_a_network_too(user: User) -> None:
+    user.register(APEX, allow_from=["127.0.0.1", "2001:db8::/32"])
+    assert user.kept[APEX]["allowfrom"] == ["127.0.0.1/32", "2001:db8::/32"]
+    user.publisher().add([record(user.fulldomain(), FIRST)])
+    assert user.server.entries(user.fulldomain()) == [FIRST]
 
 
 def test_an_account_may_be_written_from_its_networks_only(user: User) -> None:

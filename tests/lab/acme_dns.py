@@ -33,7 +33,7 @@ class AcmeDnsStandin:
     """The server, on threads of this process; use it as a context manager.
 
     `updates` are the values written, in order, as (fulldomain, value); `capacity` is how many it still registers, None
-    for all: then it fails, as one whose disk is full.
+    for all: then it fails, as one whose disk is full. `registered` is called for each account before the answer.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class AcmeDnsStandin:
         self.accounts: dict[str, dict[str, t.Any]] = {}
         self.updates: list[tuple[str, str]] = []
         self.capacity: int | None = None
+        self.registered: t.Callable[[], object] = lambda: None
 
     @property
     def url(self) -> str:
@@ -107,6 +108,7 @@ class AcmeDnsStandin:
             }
             self.accounts[username] = account
             self._rows[subdomain] = [(0, ""), (0, "")]
+        self.registered()
         return 201, account
 
     def update(self, username: str, password: str, address: str, body: bytes) -> tuple[int, dict[str, t.Any]]:

@@ -15,7 +15,7 @@ from ..._lock import hold_lock
 from ..._pki.names import parse_name
 from ..records import absolute
 from .acme_dns_accounts import Account, base_name, challenge_name, read_accounts, write_accounts
-from .acme_dns_server import AcmeDnsServer, check_networks
+from .acme_dns_server import AcmeDnsServer, parse_networks
 
 TTL_SECONDS = 300
 
@@ -23,8 +23,7 @@ TTL_SECONDS = 300
 def register_domains(params: t.Mapping[str, t.Any], *, check: bool, warn: t.Callable[[str], None]) -> dict[str, t.Any]:
     """Do the work of module acme_dns_account."""
     domains = _domains(params["domains"])
-    allow_from: list[str] = params.get("allow_from") or []
-    check_networks(allow_from, option="allow_from")
+    allow_from = parse_networks(params.get("allow_from") or (), option="allow_from")
     if params["timeout"] <= 0:
         raise BadInput("timeout", params["timeout"], "not a number of seconds", remedy="Give 60 or so.")
     server = AcmeDnsServer(params["url"], ca_path=params.get("ca_path"), timeout=params["timeout"])

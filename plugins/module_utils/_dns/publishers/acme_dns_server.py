@@ -91,10 +91,12 @@ class AcmeDnsServer:
         return UserError(f"The acme-dns server refused {what}", name=self.url, answer=answered, remedy=remedy)
 
 
-def check_networks(given: t.Sequence[str], *, option: str) -> None:
-    """Raise BadInput for what acme-dns would not take: it wants networks."""
-    for network in given:
+def parse_networks(given: t.Sequence[str], *, option: str) -> list[str]:
+    """Give networks as acme-dns takes them, a single address as one too. Raises BadInput."""
+    networks = []
+    for text in given:
         try:
-            ipaddress.ip_network(network)
+            networks.append(str(ipaddress.ip_network(text.strip())))
         except ValueError as error:
-            raise BadInput(option, network, str(error), remedy="Write it like 192.0.2.7/32.") from None
+            raise BadInput(option, text, str(error), remedy="Write it like 192.0.2.0/24, or 192.0.2.7.") from None
+    return networks
