@@ -218,7 +218,7 @@ def test_nothing_is_written_where_something_does_not_fit(user: User) -> None:
         publisher.add([fits, record(user.fulldomain("other.example.com"), FIRST, SECOND, THIRD)])
     with pytest.raises(BadInput, match="takes no value like 'ca.example; policy=wildcard', only the 43 characters"):
         publisher.add([fits, record(user.fulldomain("other.example.com"), "ca.example; policy=wildcard")])
-    unknown = r"none of them is for www.example.com. \(there are some for corp.example.com, other.example.com\)"
+    unknown = r"none of them is for www.example.com \(there are some for corp.example.com, other.example.com\)"
     with pytest.raises(BadInput, match=unknown):
         publisher.add([fits, record("www.example.com", FIRST)])
     assert user.server.updates == []
