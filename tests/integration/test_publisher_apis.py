@@ -88,8 +88,9 @@ class Delegated(t.NamedTuple):
 
     @property
     def account(self) -> dict[str, t.Any]:
-        (account,) = self.server.accounts.values()
-        return account
+        accounts = [*self.server.accounts.values()]
+        assert len(accounts) == 1
+        return accounts[0]
 
 
 @pytest.fixture
