@@ -64,7 +64,7 @@ types: copy  ## mypy, strict
 	@cd $(CACHE) && mypy --no-error-summary --config-file $(COPY)/mypy.ini $(COPY:$(CACHE)/%=%)/plugins
 
 docs: copy  ## documentation, guides and changelog are valid, the roles' README and defaults current
-	@mkdir -p $(CACHE)/home && $(IN_COPY) HOME=$(CACHE)/home antsibull-docs lint-collection-docs \
+	@mkdir -p $(CACHE)/home && $(IN_COPY) HOME=$(CACHE)/home python tests/tools/lint_docs.py lint-collection-docs \
 	    --plugin-docs --validate-collection-refs all --check-extra-docs-refs .
 	@$(IN_COPY) antsibull-changelog lint
 	@rm -rf .cache/roles && mkdir .cache/roles && cp -R $(COPY)/roles $(COPY)/galaxy.yml .cache/roles

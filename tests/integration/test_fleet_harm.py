@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -258,3 +259,24 @@ def test_slices_cost_a_certificate_each_and_the_next_whole_run_makes_all_agree(f
     fleet.machines = whole
     fleet.run()
     assert fleet.serves_one() and fleet.orders == 2
+
+
+def test_a_compromised_key_revokes_its_certificate_once_another_one_is_everywhere(fleet: Fleet) -> None:
+    """Let's Encrypt takes this reason from nobody else, so it is fetched while a host still has it. Where it is gone,
+    since the CA failed at that moment, the next run says what is to be done."""
+    fleet.have_certificate()
+    old = fleet.machine("pom1").served().leaf
+    version = (fleet.machine("pom1").tls_directory / "pomerium/current").readlink().name
+    revoke = {"playbook": "zerotrust.pomerium.revoke", "certificate_revoke_version": version}
+    fleet.order(**revoke)
+    assert fleet.lab.pebble.cert_status(f"{old.serial_number:x}")["Status"] == "Valid"
+    mark = proxy(fleet).mark()
+    fleet.run(**revoke)
+    assert fleet.serves_one() and fleet.machine("pom1").served().leaf != old
+    assert fleet.lab.pebble.cert_status(f"{old.serial_number:x}")["Status"] == "Revoked"
+    (asked,) = [request for request in proxy(fleet).requests(mark) if request.path.endswith("/revoke-cert")]
+    signed_by = json.loads(base64.urlsafe_b64decode(json.loads(asked.body)["protected"] + "=="))
+    assert "jwk" in signed_by and "kid" not in signed_by
+
+    gone = fleet.run(**revoke, rc=2)
+    assert f"{version} is not in use any more, and it is not on any host" in gone.output

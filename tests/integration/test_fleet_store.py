@@ -169,15 +169,3 @@ def test_from_the_controller_store_to_the_fleet_and_back_without_an_order(fleet:
     idle = fleet.run(certificate_store_path=str(other))
     assert [idle.stats(name)["changed"] for name in NAMES] == [0, 0]
     assert fleet.orders == 1
-
-
-def test_the_certificate_of_a_compromised_key_is_replaced_and_revoked(fleet: Fleet) -> None:
-    fleet.have_certificate()
-    old = fleet.machine("pom1").served().leaf
-    version = (fleet.machine("pom1").tls_directory / "pomerium/current").readlink().name
-    revoke = {"playbook": "zerotrust.pomerium.revoke", "certificate_revoke_version": version}
-    fleet.order(**revoke)
-    assert fleet.lab.pebble.cert_status(f"{old.serial_number:x}")["Status"] == "Valid"
-    fleet.run(**revoke)
-    assert fleet.serves_one() and fleet.machine("pom1").served().leaf != old
-    assert fleet.lab.pebble.cert_status(f"{old.serial_number:x}")["Status"] == "Revoked"

@@ -150,10 +150,13 @@ class Fleet:
     def key_hosts(self, bundle: Bundle | None, remembered: Remembered | None) -> list[str]:
         """Name hosts that could give the keys that are needed here and lie on hosts only.
 
-        Later batches of the play may need one, and cannot ask the hosts of this one.
+        Later batches of the play may need one, and cannot ask the hosts of this one. That of a certificate which is to
+        be replaced revokes it, when no host has it any more.
         """
         found: list[str] = []
         is_needed = self._looks_path != self._params["store_path"] or self._is_batch or self.hosts_without(bundle)
+        if bundle is not None and bundle.version == self._params.get("replace_version"):
+            is_needed = True
         if bundle is not None and not bundle.has_key and is_needed:
             found += [kept.host for kept in self._answered if self._has(kept, bundle, False)][:MOST_KEY_HOSTS]
         if self.is_key_elsewhere(remembered):
