@@ -43,6 +43,7 @@ def test_r29_phase_one_twice_prints_the_same_values(controller: Controller) -> N
         "ttl": 300,
         "entries": entries(first),
         "identifiers": ["*.corp.example.com", "corp.example.com"],
+        "challenge_names": [NAME],
     }
     assert len(record["entries"]) == 2 and first["action_required"]
     assert [f"{NAME}  300  IN  TXT  {entry}" for entry in record["entries"]] == first["instructions"][1:3]
