@@ -31,7 +31,7 @@ from .renewal import Decision, decide, renew_at
 from .returns import NO_ORDER, certificate_returns
 
 if t.TYPE_CHECKING:
-    from .._dns.publisher import Publisher
+    from .._dns.publisher import ChoosePublisher, Publisher
 
 Warn = t.Callable[[str], None]
 
@@ -40,11 +40,7 @@ FORCE_MIN_AGE = timedelta(days=1)
 
 
 def converge(
-    params: dict[str, t.Any],
-    *,
-    check: bool,
-    warn: Warn,
-    choose_publisher: t.Callable[[t.Mapping[str, t.Any]], Publisher | None],
+    params: dict[str, t.Any], *, check: bool, warn: Warn, choose_publisher: ChoosePublisher
 ) -> dict[str, t.Any]:
     """Do the work of module acme_certificate; `choose_publisher` makes the publisher that the options name."""
     publisher = choose_publisher(params)
@@ -93,13 +89,17 @@ class Run:
             removed = self._clean_up()
         return self._returns(decision, done, before=bundle, removed=removed)
 
+    @property
+    def _only_looks(self) -> bool:
+        """Tell whether this run neither orders nor finishes anything."""
+        return bool(self.params["order"] == "never" and self.params["stop_after"] == "order")
+
     def _clean_up(self) -> list[dict[str, t.Any]]:
         """Remove what no order needs any more, also of runs before this one (R14); give what was removed.
 
         It never fails a run: what cannot be removed is remembered for the next one.
         """
-        only_looks = self.params["order"] == "never" and self.params["stop_after"] == "order"
-        if self.publisher is None or self.check or only_looks:
+        if self.publisher is None or self.check or self._only_looks:
             return []
         left = leftovers.remaining(self.lineage)
         try:
@@ -156,7 +156,7 @@ class Run:
                 self.warn(f"The pending order {remembered.order_uri} is {unfit} and is not used.")
                 remembered = None
         may_order = decision.is_due and self.params["order"] != "never"
-        if self.params["order"] == "never" and self.params["stop_after"] == "order":
+        if self._only_looks:
             records = remembered.records if remembered else ()
             return {"phase": "idle", "done": remembered is None, "dns_records": list(records)}
         if remembered is None and not may_order:

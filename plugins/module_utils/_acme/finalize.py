@@ -251,15 +251,3 @@ def _give_up(session: Session, authorization: Authorization) -> None:
     with contextlib.suppress(UserError):
         body = messages.UpdateAuthorization(status="deactivated")
         session.network.ask(authorization.url, body, doing="give up an authorization", repeatable=True, patience=5.0)
-
-
-BY_HAND = "Nothing was sent to the CA and the order stays usable: add what is missing, then run again."
-
-
-def missing_records_error(outcome: Outcome, *, remedy: str = BY_HAND) -> UserError:
-    """Make the error of records that are not there: name, value and server of each, and that nothing is lost (R30)."""
-    return UserError(
-        " ".join(missing.sentence() for missing in outcome.missing),
-        remedy=remedy,
-        missing_records=[missing.returns() for missing in outcome.missing],
-    )

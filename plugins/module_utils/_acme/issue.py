@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from .._dns import propagation
 from .._dns.delegation import parse_delegation
 from .._dns.lookup import Resolvers
-from .._dns.records import TTL_SECONDS, absolute, cname_lines
+from .._dns.records import TTL_SECONDS, cname_lines
 from .._errors import UserError
 from .._pki import chain as chains
 from .._pki import keys
@@ -27,13 +27,22 @@ from .._version import VERSION
 from . import leftovers
 from . import memory as memories
 from .account import create_account, find_account
-from .finalize import Outcome, Plan, drive, missing_records_error
+from .finalize import Outcome, Plan, drive
 from .memory import Memory, Remembered
 from .options import Access
-from .order import Asked, Placed, Wish, awaiting_records, pick_up, records_for, remembering_limits
+from .order import (
+    Asked,
+    Placed,
+    Wish,
+    awaiting_records,
+    challenge_names,
+    pick_up,
+    records_for,
+    remembering_limits,
+)
 from .place import check_profile, place, serves_renewal_info
 from .problems import AcmeProblem
-from .resources import PERSISTENT, parse_moment, record_name
+from .resources import PERSISTENT, parse_moment
 from .returns import order_returns
 from .session import Session, open_session, trust_anchors
 
@@ -163,9 +172,8 @@ class Issue:
             return
         names: list[str] = []
         if not self.params["follow_cname"]:
-            mapped, account = parse_delegation(self.params.get("delegation")), session.account_uri or ""
-            asked = {record_name(name, self.wish.challenge, account_uri=account) for name in self.wish.names}
-            names = sorted({mapped.get(absolute(name), absolute(name)) for name in asked})
+            mapped = parse_delegation(self.params.get("delegation"))
+            names = sorted({mapped.get(name, name) for name in challenge_names(session, self.wish)})
         self.publisher.prepare(names)
 
     def _replaced(self, session: Session) -> str | None:
@@ -227,8 +235,7 @@ class Issue:
 
     def _stopped(self, placed: Placed, asked: Asked, resolvers: Resolvers) -> dict[str, t.Any]:
         """Describe an order that is placed. With a publisher nobody looks yet: resolvers would remember a "no"."""
-        verify = self.params["verify_dns"]
-        missing = () if self.publisher else propagation.check(asked.sought, verify=verify, resolvers=resolvers).missing
+        missing = () if self.publisher else self._missing(asked, resolvers)
         return {
             "done": False,
             "changed": not placed.reused,
@@ -250,7 +257,7 @@ class Issue:
         if outcome.waited:
             self.warn(f"The order {outcome.placed.order.url} is not finished: {outcome.waited}; the next run goes on.")
         if self.publisher is not None and outcome.missing and not self.check:
-            raise missing_records_error(outcome, remedy=_unseen(asked))
+            raise propagation.missing_error(outcome.missing, remedy=_unseen(asked))
         values = {
             "changed": not placed.reused or outcome.answered or (self.check and not outcome.missing),
             "phase": outcome.phase,
@@ -265,11 +272,13 @@ class Issue:
         """Have the publisher write the records; one that is made once only where none is there that does."""
         if self.publisher is None or self.check or not asked.records:
             return
-        if self.wish.challenge == PERSISTENT:
-            verify = self.params["verify_dns"]
-            if not propagation.check(asked.sought, verify=verify, resolvers=resolvers).missing:
-                return
+        if self.wish.challenge == PERSISTENT and not self._missing(asked, resolvers):
+            return
         self.publisher.add(asked.records)
+
+    def _missing(self, asked: Asked, resolvers: Resolvers) -> tuple[propagation.Missing, ...]:
+        """Look once which values are not where the CA will look."""
+        return propagation.check(asked.sought, verify=self.params["verify_dns"], resolvers=resolvers).missing
 
     def _has_run_out(self, error: UserError) -> bool:
         """Tell whether the order's certificate expired before it was fetched: no run could store it any more.

@@ -208,6 +208,12 @@ def values_for(
     ]
 
 
+def challenge_names(session: Session, wish: Wish) -> set[str]:
+    """Give the names at which the CA may look for proofs of what is wished for, in the form of `records.absolute`."""
+    account = session.account_uri or ""
+    return {absolute(record_name(name, wish.challenge, account_uri=account)) for name in wish.names}
+
+
 def _value(session: Session, authorization: Authorization, wish: Wish) -> str | Wanted:
     """Give the TXT value; of dns-persist-01, the one that a name and its wildcard share where both are ordered."""
     if wish.challenge == PERSISTENT:
@@ -245,11 +251,9 @@ def records_for(
     names = sorted({absolute(name) for name, value, identifier in values})
     if not names:
         return Asked()
-    account = session.account_uri or ""
-    of_order = {absolute(record_name(name, wish.challenge, account_uri=account)) for name in wish.names}
     written, warnings = written_names(
         names,
-        of_order=of_order,
+        of_order=challenge_names(session, wish),
         known=known or {},
         delegation=params.get("delegation") or {},
         resolvers=resolvers,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .._dns.lookup import Resolvers
+from .._dns.propagation import missing_error
 from .._errors import BadInput, UserError
 from .._pki import keys
 from .._pki.csr import Csr, make_csr
@@ -22,7 +23,7 @@ from .._pki.names import parse_identifiers
 from . import memory as memories
 from .account import require_account
 from .account_key import load_account_key
-from .finalize import Outcome, Plan, drive, missing_records_error
+from .finalize import Outcome, Plan, drive
 from .given import given_csr, given_key, given_refusal, refuse_account_key
 from .memory import Remembered
 from .options import Access, access_from
@@ -35,6 +36,8 @@ from .returns import certificate_returns
 from .session import Session, open_session, trust_anchors
 
 Warn = t.Callable[[str], None]
+
+NOTHING_LOST = "Nothing was sent to the CA and the order stays usable: add what is missing, then run again."
 
 
 def finalize_order(params: dict[str, t.Any], *, check: bool, warn: Warn) -> dict[str, t.Any]:
@@ -156,7 +159,7 @@ def _returns(outcome: Outcome, remembered: Remembered | None) -> dict[str, t.Any
 
 def _pending_error(outcome: Outcome) -> UserError:
     if outcome.missing:
-        return missing_records_error(outcome)
+        return missing_error(outcome.missing, remedy=NOTHING_LOST)
     return UserError(
         "The order is not finished",
         name=outcome.placed.order.url,

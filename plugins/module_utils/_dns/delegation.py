@@ -14,8 +14,8 @@ import re
 import typing as t
 
 from .._errors import BadInput, UserError
-from .lookup import Resolvers, bare
-from .records import absolute
+from .lookup import Resolvers
+from .records import absolute, bare
 from .trail import Trail
 from .txt import ASK_SECONDS, Answer
 

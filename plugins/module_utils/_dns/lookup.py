@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .._errors import BadInput
-from .records import absolute
+from .records import absolute, bare
 
 if t.TYPE_CHECKING:
     import dns.exception
@@ -96,11 +96,6 @@ def in_parallel(work: t.Callable[[_T], _R], *, items: t.Iterable[_T]) -> list[_R
         return [work(item) for item in todo]
     with ThreadPoolExecutor(max_workers=min(len(todo), AT_ONCE)) as pool:
         return list(pool.map(work, todo))
-
-
-def bare(name: str) -> str:
-    """Write a name as people read it, without the trailing dot."""
-    return name.rstrip(".")
 
 
 def some(texts: t.Sequence[str]) -> str:
@@ -258,7 +253,7 @@ class Resolvers:
             addresses: dict[str, list[str]] = {name: [] for name in names}
             for (name, _rdtype), found in zip(questions, answers):
                 addresses[name] += sorted(found)
-            servers = tuple(NameServer(name.rstrip("."), tuple(addresses[name])) for name in names)
+            servers = tuple(NameServer(bare(name), tuple(addresses[name])) for name in names)
             if not any(server.addresses for server in servers):
                 return Servers(servers, f"no address is known for {', '.join(server.name for server in servers)}")
             self._servers[key] = Servers(servers)

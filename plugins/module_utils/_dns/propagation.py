@@ -17,9 +17,10 @@ import time
 import typing as t
 from dataclasses import asdict, dataclass
 
+from .._errors import UserError
 from .._wait import until
 from .lookup import Resolvers
-from .records import DnsRecord, absolute
+from .records import DnsRecord, absolute, bare
 from .trail import Trail
 from .txt import ASK_SECONDS, Answer
 
@@ -54,7 +55,16 @@ class Missing:
         for one in self.servers:
             servers.setdefault(one.answer, []).append(one.server)
         said = "; ".join(f"{answer} at {', '.join(names)}" for answer, names in servers.items())
-        return f'The TXT value "{self.entry}" is missing at {self.name.rstrip(".")}: {said}.'
+        return f'The TXT value "{self.entry}" is missing at {bare(self.name)}: {said}.'
+
+
+def missing_error(missing: t.Sequence[Missing], *, remedy: str) -> UserError:
+    """Make the error of values that are not there: name, value and servers of each (R30)."""
+    return UserError(
+        " ".join(one.sentence() for one in missing),
+        remedy=remedy,
+        missing_records=[one.returns() for one in missing],
+    )
 
 
 @dataclass(frozen=True)

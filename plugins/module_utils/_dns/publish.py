@@ -17,20 +17,16 @@ from .._errors import UserError
 from .._wait import until
 from . import propagation
 from .lookup import Resolvers
-from .records import DnsRecord, absolute, relative
+from .records import DnsRecord, absolute, bare
 
 if t.TYPE_CHECKING:
-    from .publisher import Publisher
+    from .publisher import ChoosePublisher, Publisher
 
 Warn = t.Callable[[str], None]
 
 
 def publish_records(
-    params: dict[str, t.Any],
-    *,
-    check: bool,
-    warn: Warn,
-    choose_publisher: t.Callable[[t.Mapping[str, t.Any]], Publisher | None],
+    params: dict[str, t.Any], *, check: bool, warn: Warn, choose_publisher: ChoosePublisher
 ) -> dict[str, t.Any]:
     """Do the work of module acme_dns_record; `choose_publisher` makes the publisher that the options name."""
     publisher = choose_publisher(params)
@@ -76,12 +72,7 @@ def _written(records: t.Sequence[DnsRecord], publisher: Publisher, resolvers: Re
     found = resolvers.zones_of(record.name for record in written if not record.zone)
     for text in found.warnings:
         warn(text)
-    return [_in_zone(record, record.zone or found.names[record.name]) for record in written]
-
-
-def _in_zone(record: DnsRecord, zone: str | None) -> DnsRecord:
-    inside = relative(record.name, zone=zone) if zone else None
-    return replace(record, zone=zone if inside else None, record=inside)
+    return [record.in_zone(record.zone or found.names[record.name]) for record in written]
 
 
 def _wait(
@@ -92,10 +83,9 @@ def _wait(
     if is_present:
         seen = propagation.wait(records, verify=verify, resolvers=resolvers, within=within)
         if seen.missing:
-            raise UserError(
-                " ".join(missing.sentence() for missing in seen.missing),
+            raise propagation.missing_error(
+                seen.missing,
                 remedy=f"They were published {within} s ago: raise propagation_timeout where servers are only slow.",
-                missing_records=[missing.returns() for missing in seen.missing],
             )
         return seen
     waited = until(
@@ -105,7 +95,7 @@ def _wait(
         first=0.0,
     )
     if not waited.reached:
-        names = ", ".join(record.name.rstrip(".") for record in records)
+        names = ", ".join(bare(record.name) for record in records)
         raise UserError(
             "Some servers still have TXT values that were removed",
             name=names,

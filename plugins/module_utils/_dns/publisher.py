@@ -14,7 +14,7 @@ import abc
 import typing as t
 
 from .._errors import BadInput, UserError
-from .records import absolute
+from .records import absolute, bare, relative
 
 if t.TYPE_CHECKING:
     from .records import DnsRecord
@@ -72,11 +72,13 @@ class Publisher(abc.ABC):
     def zone_of(self, record: DnsRecord) -> str:
         """Give the zone to write in, without final dot. Raises UserError where DNS does not tell, BadInput where the
         given one does not hold the name."""
-        zone = self.zone or record.zone
-        name = record.name.rstrip(".")
+        zone, name = self.zone or record.zone, bare(record.name)
         if not zone:
             raise UserError("The zone to write in is not known", name=name, remedy="Give it in publisher.zone.")
-        bare = absolute(zone)[:-1]
-        if not f".{name}".endswith(f".{bare}"):
+        if relative(name, zone=zone) is None:
             raise BadInput("publisher.zone", zone, f"{name} does not lie in it", remedy="Give the zone that holds it.")
-        return bare
+        return bare(absolute(zone))
+
+
+ChoosePublisher = t.Callable[[t.Mapping[str, t.Any]], "Publisher | None"]
+"""Makes the publisher that a module's options name; None where they name none."""

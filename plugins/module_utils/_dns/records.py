@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import typing as t
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 
 from .persist import Wanted
@@ -54,6 +54,11 @@ class DnsRecord:
         lists = {"identifiers": (), **{key: tuple(value) for key, value in known.items() if isinstance(value, list)}}
         return cls(**{**known, **lists, "name": absolute(known["name"])})
 
+    def in_zone(self, zone: str | None) -> DnsRecord:
+        """Give the same in a zone; in none where that is not known, or does not hold the name."""
+        record = relative(self.name, zone=zone) if zone else None
+        return replace(self, zone=bare(absolute(zone)) if zone and record else None, record=record)
+
     def is_proven_by(self, entry: str, values: t.Collection[str]) -> bool:
         """Tell whether one of these values, as they are in DNS, does what an entry is to do."""
         return entry in values or any(one.is_met_by(value) for one in self._wanted(entry) for value in values)
@@ -72,12 +77,17 @@ def absolute(name: str) -> str:
     return name.lower().rstrip(".") + "."
 
 
+def bare(name: str) -> str:
+    """Write a name as people read it, without the trailing dot."""
+    return name.rstrip(".")
+
+
 def relative(name: str, *, zone: str) -> str | None:
     """Give `name` relative to `zone`: `@` for the zone itself, None where the name does not lie in the zone."""
-    bare, apex = absolute(name)[:-1], absolute(zone)[:-1]
-    if bare == apex:
+    inside, apex = bare(absolute(name)), bare(absolute(zone))
+    if inside == apex:
         return "@"
-    return bare[: -len(apex) - 1] if bare.endswith("." + apex) else None
+    return inside[: -len(apex) - 1] if inside.endswith("." + apex) else None
 
 
 def merge(
@@ -107,20 +117,15 @@ def merge(
         challenge_names.setdefault(name, set()).add(absolute(given))
     records = []
     for name in sorted(entries):
-        zone = (zones or {}).get(name)
-        record = relative(name, zone=zone) if zone else None
-        records.append(
-            DnsRecord(
-                name=name,
-                entries=tuple(sorted(entries[name])),
-                identifiers=tuple(sorted(identifiers[name])),
-                zone=absolute(zone)[:-1] if zone and record else None,
-                record=record,
-                ttl=ttl,
-                challenge_names=tuple(sorted(challenge_names[name])),
-                wanted=tuple(sorted(wanted.get(name, ()), key=str)),
-            )
+        record = DnsRecord(
+            name=name,
+            entries=tuple(sorted(entries[name])),
+            identifiers=tuple(sorted(identifiers[name])),
+            ttl=ttl,
+            challenge_names=tuple(sorted(challenge_names[name])),
+            wanted=tuple(sorted(wanted.get(name, ()), key=str)),
         )
+        records.append(record.in_zone((zones or {}).get(name)))
     return records
 
 
@@ -195,11 +200,13 @@ def instructions(records: t.Sequence[DnsRecord], *, valid_until: datetime | None
     return lines
 
 
+def cname_line(name: str, target: str) -> str:
+    """Write the CNAME that leads from one name to another, as `zone_lines` writes values."""
+    return f"{name}  {TTL_SECONDS}  IN  CNAME  {target}"
+
+
 def cname_lines(records: t.Iterable[DnsRecord]) -> list[str]:
     """Write one line for each CNAME that has to lead from what the CA looks up to what is written."""
     return [
-        f"{name}  {TTL_SECONDS}  IN  CNAME  {record.name}"
-        for record in records
-        for name in record.challenge_names
-        if name != record.name
+        cname_line(name, record.name) for record in records for name in record.challenge_names if name != record.name
     ]

@@ -14,8 +14,8 @@ import time
 import typing as t
 from dataclasses import dataclass, replace
 
-from .lookup import LONGEST_CHAIN, Resolvers, Server, bare, in_parallel, some, why_endless
-from .records import absolute, relative
+from .lookup import LONGEST_CHAIN, Resolvers, Server, in_parallel, some, why_endless
+from .records import absolute, bare, relative
 from .txt import Answer, ask_txt
 
 CHECK_SECONDS = 20.0

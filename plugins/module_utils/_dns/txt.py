@@ -12,8 +12,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass
 
-from .lookup import bare, plain, some, why_endless
-from .records import absolute
+from .lookup import plain, some, why_endless
+from .records import absolute, bare
 
 if t.TYPE_CHECKING:
     import dns.message

@@ -13,7 +13,7 @@ from itertools import zip_longest
 
 from ..._errors import BadInput
 from ..publisher import Publisher
-from ..records import absolute
+from ..records import absolute, bare
 from .acme_dns_accounts import Account, base_name, challenge_name, read_accounts
 from .acme_dns_server import AcmeDnsServer
 
@@ -97,7 +97,7 @@ class AcmeDns(Publisher):
     def _account_for(self, name: str) -> Account:
         account = self._by_name.get(absolute(name))
         if account is None:
-            why = f"none of them is for {absolute(name)[:-1]} (there are some for {', '.join(sorted(self._accounts))})"
+            why = f"none of them is for {bare(absolute(name))} (there are some for {', '.join(sorted(self._accounts))})"
             remedy = "Register it with the module acme_dns_account, and add its CNAME."
             raise BadInput("publisher.accounts", None, why, remedy=remedy)
         return account

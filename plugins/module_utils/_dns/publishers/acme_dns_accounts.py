@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 
 from ..._errors import BadInput, UserError
 from ..._files import make_directory, read_bytes, write_file
-from ..records import absolute
+from ..records import absolute, bare
 
 CHALLENGE = "_acme-challenge."
 
@@ -35,7 +35,7 @@ class Account:
 
 def base_name(name: str) -> str:
     """Give the name that an account is for: without `*.` and `_acme-challenge.`, since both lead to one record."""
-    text = absolute(name.strip())[:-1]
+    text = bare(absolute(name.strip()))
     for prefix in ("*.", CHALLENGE):
         text = text[len(prefix) :] if text.startswith(prefix) else text
     return text

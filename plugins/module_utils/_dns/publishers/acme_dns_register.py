@@ -13,11 +13,9 @@ import typing as t
 from ..._errors import BadInput
 from ..._lock import hold_lock
 from ..._pki.names import parse_name
-from ..records import absolute
+from ..records import absolute, cname_line
 from .acme_dns_accounts import Account, base_name, challenge_name, read_accounts, write_accounts
 from .acme_dns_server import AcmeDnsServer, parse_networks
-
-TTL_SECONDS = 300
 
 
 def register_domains(params: t.Mapping[str, t.Any], *, check: bool, warn: t.Callable[[str], None]) -> dict[str, t.Any]:
@@ -94,7 +92,7 @@ def _returns(accounts: t.Mapping[str, Account]) -> dict[str, t.Any]:
     cnames = [
         {"name": challenge_name(domain), "target": absolute(account.fulldomain)} for domain, account in accounts.items()
     ]
-    lines = [f"{cname['name']}  {TTL_SECONDS}  IN  CNAME  {cname['target']}" for cname in cnames]
+    lines = [cname_line(cname["name"], cname["target"]) for cname in cnames]
     return {
         "accounts": [
             {"domain": domain, "subdomain": account.subdomain, "fulldomain": account.fulldomain}

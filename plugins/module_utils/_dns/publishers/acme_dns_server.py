@@ -34,7 +34,8 @@ class AcmeDnsServer:
         self._options, self._timeout = options, timeout
         self._verify: str | bool = ca_path or True
         try:
-            ssl.create_default_context(cafile=ca_path)
+            if ca_path is not None:
+                ssl.create_default_context(cafile=ca_path)
         except OSError as error:
             why = f"no root certificate can be read there ({error.strerror or error})"
             raise BadInput(f"{options}ca_path", ca_path, why, remedy="Give the root of the CA in PEM form.") from None
@@ -59,11 +60,10 @@ class AcmeDnsServer:
             raise UserError(what, name=account.fulldomain, remedy="Correct the account.")
         headers = {"X-Api-User": account.username, "X-Api-Key": account.password}
         answer = self._post("update", {"subdomain": account.subdomain, "txt": value}, headers)
-        if answer.status_code == 401:
-            remedy = "Correct user name, password and subdomain, or the addresses that may write (allowfrom)."
-            raise self._refused(f"an update of {account.fulldomain}", answer, remedy=remedy, secrets=headers.values())
         if answer.status_code != 200:
             remedy = "Look into the server's log."
+            if answer.status_code == 401:
+                remedy = "Correct user name, password and subdomain, or the addresses that may write (allowfrom)."
             raise self._refused(f"an update of {account.fulldomain}", answer, remedy=remedy, secrets=headers.values())
 
     def _post(self, path: str, body: t.Any, headers: dict[str, str] | None = None) -> requests.Response:

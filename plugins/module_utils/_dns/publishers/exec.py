@@ -17,6 +17,7 @@ import typing as t
 
 from ..._errors import BadInput, UserError
 from ..publisher import Publisher
+from ..records import bare
 from .masking import mask
 
 if t.TYPE_CHECKING:
@@ -65,7 +66,6 @@ class Exec(Publisher):
     def _call(self, action: str, name: str, value: str) -> None:
         """Its output goes to a file: a pipe would be held open by what the command leaves in the background."""
         failed = f"{self._command[0]} {action} failed"
-        bare = name.rstrip(".")
         with tempfile.TemporaryFile() as output:
             try:
                 process = subprocess.Popen(
@@ -78,7 +78,7 @@ class Exec(Publisher):
                 )
             except OSError as error:
                 answer, remedy = self._why_not_started(error)
-                raise UserError(failed, name=bare, answer=answer, remedy=remedy) from None
+                raise UserError(failed, name=bare(name), answer=answer, remedy=remedy) from None
             code = _wait(process, within=self.timeout)
             if code == 0:
                 return
@@ -92,7 +92,8 @@ class Exec(Publisher):
             elif code < 0:
                 answer = f"ended by signal {-code}"
             said = self._end_of(output)
-            raise UserError(failed, name=bare, answer=f"{answer}, it said: {said}" if said else answer, remedy=remedy)
+            answer = f"{answer}, it said: {said}" if said else answer
+            raise UserError(failed, name=bare(name), answer=answer, remedy=remedy)
 
     def _why_not_started(self, error: OSError) -> tuple[str, str]:
         program = self._command[0]

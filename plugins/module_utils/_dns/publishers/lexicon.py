@@ -24,6 +24,7 @@ from ..._errors import BadInput, UserError
 from ..._files import make_directory
 from ..._lock import hold_lock
 from ..publisher import Publisher
+from ..records import bare
 from . import lexicon_child
 from .masking import MASK, mask
 
@@ -70,7 +71,7 @@ class Lexicon(Publisher):
     def _settle(self, records: t.Sequence[DnsRecord], *, present: bool) -> None:
         zones: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
         for record in records:
-            zones.setdefault(self.zone_of(record), []).append((record.name.rstrip("."), record.entries))
+            zones.setdefault(self.zone_of(record), []).append((bare(record.name), record.entries))
         for zone, wanted in zones.items():
             with hold_lock(_lock_path(zone), within=self.timeout):
                 answer = self._ask({"zone": zone, "records": wanted, "present": present})
