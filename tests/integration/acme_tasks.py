@@ -173,6 +173,11 @@ def entries(done: Done) -> list[str]:
     return sorted(entry for record in done["dns_records"] for entry in record["entries"])
 
 
+def printed(runs: t.Sequence[Done]) -> str:
+    """All that these runs have printed, and all that was registered."""
+    return "".join({run.run.output for run in runs if run.run}) + "".join(str(run.values) for run in runs)
+
+
 def resources(lab: Lab, since: int = 0) -> list[str]:
     """The ACME names of what the CA served (and did not refuse for its nonce, which is random) since a mark."""
     return [request.resource for request in lab.ca.requests(since)]

@@ -10,8 +10,6 @@ Real name servers on port 53 of a loopback network; the lab's DNS is the resolve
 from __future__ import annotations
 
 import contextlib
-import os
-import random
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +19,8 @@ from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import 
 from ansible_collections.zerotrust.pomerium.tests.lab.bind import Bind, why_missing
 from ansible_collections.zerotrust.pomerium.tests.lab.dns_server import DnsServer
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import ZONE, Lab
-from ansible_collections.zerotrust.pomerium.tests.lab.needed import need
+from ansible_collections.zerotrust.pomerium.tests.lab.needed import need, need_root
+from ansible_collections.zerotrust.pomerium.tests.lab.ports import loopback_network
 
 NAME = "_acme-challenge.corp.example.com"
 TARGET = "corp.acme.example.net"
@@ -38,7 +37,7 @@ class NameServers:
 
 
 def start_name_servers(lab: Lab, stack: contextlib.ExitStack) -> NameServers:
-    network = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}"
+    network = loopback_network()
     elsewhere = lab.directory / "acme.example.net.zone"
     elsewhere.write_text(
         "$TTL 60\n@ IN SOA ns3 hostmaster 1 60 60 60 60\n@ IN NS ns3\n@ IN NS ns4\n"
@@ -113,8 +112,9 @@ def test_r30_a_resolver_that_the_ca_shares_does_not_remember_that_there_was_no_r
     start: t.Callable[..., Controller], tmp_path: Path, delegated: bool
 ) -> None:
     """By hand, with an hour for which the zone lets resolvers remember: they are not asked before it is there."""
-    need(why_missing() or (None if os.geteuid() == 0 else "root, for port 53"))
-    address = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}.1"
+    need(why_missing())
+    need_root("port 53")
+    address = f"{loopback_network()}.1"
     zone = tmp_path / "example.com.zone"
     cname = f"{NAME}. IN CNAME corp.acme" if delegated else ""
     zone.write_text(

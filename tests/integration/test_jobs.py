@@ -10,7 +10,6 @@ Each story is one fleet's, and every file that AWX would keep of its jobs is sea
 from __future__ import annotations
 
 import contextlib
-import os
 import typing as t
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +23,7 @@ from ansible_collections.zerotrust.pomerium.tests.lab.job_container import Node,
 from ansible_collections.zerotrust.pomerium.tests.lab.job_layout import Credentials, Template
 from ansible_collections.zerotrust.pomerium.tests.lab.lab import IDENTIFIERS, ZONE, Lab
 from ansible_collections.zerotrust.pomerium.tests.lab.machine import Machine
+from ansible_collections.zerotrust.pomerium.tests.lab.needed import need
 from ansible_collections.zerotrust.pomerium.tests.lab.playbooks import record_lines
 from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import forms_in_base64, key_forms
 
@@ -170,10 +170,7 @@ class Fleet:
 def make_fleet(boot: t.Callable[..., Machine]) -> t.Iterator[t.Callable[..., Fleet]]:
     """Make a fleet of some machines, with arguments of Lab."""
     missing = what_is_missing()
-    if missing is not None and os.environ.get("CI") and os.geteuid() == 0:
-        pytest.fail(f"CI has to run jobs, and lacks {missing}")
-    if missing is not None:
-        pytest.skip(f"jobs need {missing}")
+    need(missing and f"jobs need {missing}")
     with contextlib.ExitStack() as stack:
 
         def make(

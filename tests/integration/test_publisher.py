@@ -20,13 +20,14 @@ from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import 
     Done,
     entries,
     made,
+    printed,
     resources,
     tree,
 )
 from ansible_collections.zerotrust.pomerium.tests.integration.kill_rules import KillAfter, KillBefore, die
 from ansible_collections.zerotrust.pomerium.tests.integration.warm_modules import ModuleDied, WarmModules
-from ansible_collections.zerotrust.pomerium.tests.lab.process_watcher import ProcessWatcher
 from ansible_collections.zerotrust.pomerium.tests.lab.proxy_rules import path_of
+from ansible_collections.zerotrust.pomerium.tests.lab.watcher import ProcessWatcher
 
 NAME = "_acme-challenge.corp.example.com"
 FOREIGN = f'{NAME}.  300  IN  TXT  "of-somebody-else"'
@@ -254,8 +255,7 @@ def test_r45_the_tsig_secret_is_nowhere(controller: Controller) -> None:
     assert any(b"AnsiballZ_acme_certificate" in seen for seen in watcher.seen)
     assert not any(lab.tsig_secret[:20].encode() in seen for seen in watcher.seen)
     assert [bool(run.values["failed"]) for run in runs] == [True, True, True, False]
-    text = "".join({run.run.output for run in runs if run.run}) + "".join(str(run.values) for run in runs)
-    assert lab.tsig_secret[:20] not in text
+    assert lab.tsig_secret[:20] not in printed(runs)
     kept = {name: data for name, data in tree(controller.home).items() if name != "publisher.json"}
     assert [name for name, data in kept.items() if lab.tsig_secret[:20].encode() in data] == []
 

@@ -14,7 +14,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller, Done, made, tree
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller, Done, made, printed, tree
 from ansible_collections.zerotrust.pomerium.tests.lab.acme_dns import AcmeDnsStandin
 from ansible_collections.zerotrust.pomerium.tests.lab.needed import need
 from ansible_collections.zerotrust.pomerium.tests.lab.powerdns import PowerDns, what_is_missing
@@ -22,11 +22,6 @@ from ansible_collections.zerotrust.pomerium.tests.lab.powerdns import PowerDns, 
 NAME = "_acme-challenge.corp.example.com"
 LOUD = ("-vvvv", "--diff")
 Start = t.Callable[..., Controller]
-
-
-def printed(runs: t.Sequence[Done]) -> str:
-    """All that was printed, and all that was registered."""
-    return "".join({run.run.output for run in runs if run.run}) + "".join(str(run.values) for run in runs)
 
 
 def remembered(controller: Controller, *except_for: str) -> str:

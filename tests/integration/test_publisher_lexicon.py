@@ -22,8 +22,8 @@ from ansible_collections.zerotrust.pomerium.tests.lab.connect_proxy import Conne
 from ansible_collections.zerotrust.pomerium.tests.lab.needed import need
 from ansible_collections.zerotrust.pomerium.tests.lab.powerdns import PowerDns, what_is_missing
 from ansible_collections.zerotrust.pomerium.tests.lab.process import descendants
-from ansible_collections.zerotrust.pomerium.tests.lab.process_watcher import ProcessWatcher
 from ansible_collections.zerotrust.pomerium.tests.lab.waiting import until
+from ansible_collections.zerotrust.pomerium.tests.lab.watcher import ProcessWatcher
 
 NAME = "_acme-challenge.corp.example.com"
 FIRST, SECOND, FOREIGN = "A" * 43, "b" * 43, "somebody-elses"

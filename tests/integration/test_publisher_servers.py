@@ -8,8 +8,6 @@ which CNAMEs lead. Every server of every zone is asked before the CA is."""
 from __future__ import annotations
 
 import contextlib
-import os
-import random
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +18,8 @@ from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import 
 from ansible_collections.zerotrust.pomerium.tests.lab.bind import Bind, why_missing
 from ansible_collections.zerotrust.pomerium.tests.lab.dns_relay import DnsRelay
 from ansible_collections.zerotrust.pomerium.tests.lab.dns_server import DnsServer
-from ansible_collections.zerotrust.pomerium.tests.lab.needed import need
+from ansible_collections.zerotrust.pomerium.tests.lab.needed import need, need_root
+from ansible_collections.zerotrust.pomerium.tests.lab.ports import loopback_network
 
 NAME = "_acme-challenge.corp.example.com"
 ZONE = """\
@@ -67,8 +66,9 @@ class Site(t.NamedTuple):
 @pytest.fixture
 def site(start: t.Callable[..., Controller], tmp_path: Path) -> t.Iterator[Site]:
     """Authoritative servers are asked on port 53, which takes root."""
-    need(why_missing() or (None if os.geteuid() == 0 else "root, for port 53"))
-    network = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}"
+    need(why_missing())
+    need_root("port 53")
+    network = loopback_network()
     addresses = {"primary": f"{network}.1", "secondary": f"{network}.2"}
     zones = {"example.com": ZONE.format(**addresses), "acme.example.net": OTHER}
     primary = Bind(tmp_path / "primary", zones, is_resolver=True)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-import threading
 import typing as t
 from pathlib import Path
 
 import josepy
-from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller, Done, made, tree
+from ansible_collections.zerotrust.pomerium.tests.integration.acme_tasks import Controller, made, printed, tree
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import key_pem, new_key
 from ansible_collections.zerotrust.pomerium.tests.lab.secret_forms import key_forms
+from ansible_collections.zerotrust.pomerium.tests.lab.watcher import ProcessWatcher, Watcher
 from cryptography.hazmat.primitives import serialization
 
 LOUD = ("-vvvv", "--diff")
@@ -24,37 +24,17 @@ EAB = {"kid-1": "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12
 PASSPHRASE = "correct horse battery staple"
 
 
-class Watcher:
-    """Looks, as fast as it can, at all arguments of all processes and at every file below a directory."""
+class FileWatcher(Watcher):
+    """Looks at every file below a directory: its mode, and what is in it where others may read it."""
 
     def __init__(self, directory: Path) -> None:
+        super().__init__()
         self._directory = directory
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.arguments: set[bytes] = set()
         self.modes: set[tuple[str, int]] = set()
         self.open_to_others: dict[str, bytes] = {}
-        self.errors: list[str] = []
 
-    def __enter__(self) -> Watcher:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._end.set()
-        self._thread.join(timeout=10)
-
-    def _watch(self) -> None:
-        while not self._end.wait(0.002):
-            for process in Path("/proc").glob("[0-9]*"):
-                self._take_arguments(process / "cmdline")
-            self._take_files(str(self._directory))
-
-    def _take_arguments(self, path: Path) -> None:
-        try:
-            self.arguments.add(path.read_bytes())
-        except OSError:  # the process has ended
-            return
+    def _look(self) -> None:
+        self._take_files(str(self._directory))
 
     def _take_files(self, directory: str) -> None:
         """Go down only where others could; what nobody else can enter hides all below it."""
@@ -100,11 +80,6 @@ def seen(secret: t.Mapping[str, str], text: str) -> list[str]:
     return [what for what, form in secret.items() if form in text]
 
 
-def everything(runs: t.Sequence[Done]) -> str:
-    """All that was printed, and all that was registered."""
-    return "".join({run.run.output for run in runs}) + "".join(str(run.values) for run in runs)
-
-
 def test_r45_keys_given_as_options_are_nowhere_in_what_is_printed_or_returned(
     start: t.Callable[..., Controller],
 ) -> None:
@@ -139,7 +114,7 @@ def test_r45_keys_given_as_options_are_nowhere_in_what_is_printed_or_returned(
     assert second[0].ok["phase"] == "issued"
     hidden = secrets(controller, account, certificate)
     assert len(hidden) == 14
-    assert seen(hidden, everything([*first, *second])) == []
+    assert seen(hidden, printed([*first, *second])) == []
     assert seen(hidden, controller.state_path.read_text()) == []
 
 
@@ -197,7 +172,7 @@ def test_r45_what_stands_in_an_account_file_is_nowhere_in_what_is_printed_or_ret
     assert all(one.error for one in done[7:]), "no traceback"
     hidden = secrets(controller, account, new, jwk)
     assert len(hidden) == 20
-    assert seen(hidden, everything(done)) == []
+    assert seen(hidden, printed(done)) == []
 
 
 def test_r45_keys_that_we_make_are_never_printed_an_argument_or_readable_by_others(controller: Controller) -> None:
@@ -207,7 +182,7 @@ def test_r45_keys_that_we_make_are_never_printed_an_argument_or_readable_by_othe
     env = {"ANSIBLE_REMOTE_TEMP": str(temporary)}
     umask = os.umask(0)
     try:
-        with Watcher(lab.directory) as watcher:
+        with FileWatcher(lab.directory) as files, ProcessWatcher() as processes:
             first = controller.play_all([("acme_certificate", {}), ("acme_order", {})], *LOUD, env=env)
             for done in first:
                 controller.paste(done.ok)
@@ -222,16 +197,14 @@ def test_r45_keys_that_we_make_are_never_printed_an_argument_or_readable_by_othe
 
     hidden = secrets(controller, lab.account_key_path, controller.key_path, controller.lineage / "current/privkey.pem")
     assert len(hidden) == 20
-    assert any(b"AnsiballZ_acme_finalize" in one for one in watcher.arguments), "the modules were seen at work"
-    assert {mode for name, mode in watcher.modes if "privkey.pem" in name or "account.pem" in name} == {0o600}
-    assert {"privkey.pem", "account.pem"} <= {name for name, _mode in watcher.modes}
-    assert str(controller.fullchain_path) in watcher.open_to_others
+    assert any(b"AnsiballZ_acme_finalize" in one for one in processes.seen), "the modules were seen at work"
+    assert {mode for name, mode in files.modes if "privkey.pem" in name or "account.pem" in name} == {0o600}
+    assert {"privkey.pem", "account.pem"} <= {name for name, _mode in files.modes}
+    assert str(controller.fullchain_path) in files.open_to_others
 
-    assert seen(hidden, everything([*first, *second])) == []
-    assert seen(hidden, b"\n".join(watcher.arguments).decode(errors="replace")) == []
-    assert {
-        path for path, data in watcher.open_to_others.items() if seen(hidden, data.decode(errors="replace"))
-    } == set()
+    assert seen(hidden, printed([*first, *second])) == []
+    assert seen(hidden, b"\n".join(processes.seen).decode(errors="replace")) == []
+    assert {path for path, data in files.open_to_others.items() if seen(hidden, data.decode(errors="replace"))} == set()
     kept = {name: data for name, data in tree(controller.home).items() if not name.endswith((".pem", ".sig"))}
     assert {"order.json", "store/lineages/pomerium/state.json"} <= set(kept)
     assert {name for name, data in kept.items() if seen(hidden, data.decode())} == set()

@@ -22,6 +22,7 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from ansible_collections.zerotrust.pomerium.tests.lab import serving
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
 from ansible_collections.zerotrust.pomerium.tests.lab.dns_server import DnsServer
 from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
@@ -75,13 +76,11 @@ class AcmeDnsStandin:
         self._server = _Server(self, self._port)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*self._pair)
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="acme-dns", daemon=True).start()
+        serving.begin(self._server, "acme-dns", tls=context)
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        serving.end(self._server)
         self._dns.close()
         LEASES.release(self._port)
 
@@ -181,10 +180,4 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             names = self.headers.get("X-Api-User", ""), self.headers.get("X-Api-Key", "")
             status, document = self.server.standin.update(*names, self.client_address[0], body)
-        answer = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-        return None
+        return serving.send_json(self, status, document)

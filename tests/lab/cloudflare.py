@@ -11,12 +11,12 @@ from __future__ import annotations
 import itertools
 import json
 import ssl
-import threading
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from ansible_collections.zerotrust.pomerium.tests.lab import serving
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority
 from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
 
@@ -48,13 +48,11 @@ class CloudflareStandin:
 
     def __enter__(self) -> CloudflareStandin:
         self._server = _Server(self)
-        self._server.socket = self._context.wrap_socket(self._server.socket, server_side=True)
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="Cloudflare", daemon=True).start()
+        serving.begin(self._server, "Cloudflare", tls=self._context)
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        serving.end(self._server)
         LEASES.release(self.port)
 
     def put(self, name: str, content: str, *, type: str = "TXT") -> None:
@@ -118,10 +116,6 @@ class _Handler(BaseHTTPRequestHandler):
             status, document = _refusal(403, 9109, "Invalid access token")
         else:
             status, document = self.server.standin.answer(self.command, url.path, asked, body)
-        answer = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
+        serving.send_json(self, status, document)
 
     do_POST = do_DELETE = do_GET

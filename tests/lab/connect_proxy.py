@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
-import threading
 import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from ansible_collections.zerotrust.pomerium.tests.lab import serving
 from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
 
 
@@ -36,12 +36,11 @@ class ConnectProxy:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> ConnectProxy:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="CONNECT proxy", daemon=True).start()
+        serving.begin(self._server, "CONNECT proxy")
         return self
 
     def __exit__(self, *_exception: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        serving.end(self._server)
         LEASES.release(self.port)
 
 

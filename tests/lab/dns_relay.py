@@ -14,8 +14,9 @@ import contextlib
 import socket
 import socketserver
 import struct
-import threading
 import typing as t
+
+from ansible_collections.zerotrust.pomerium.tests.lab import serving
 
 
 class DnsRelay:
@@ -48,13 +49,12 @@ class DnsRelay:
         for kind, handler in ((_Udp, Datagram), (_Tcp, Connection)):
             server = kind(self._place, handler)
             self._servers.append(server)
-            threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
+            serving.begin(server, "DNS relay")
         return self
 
     def __exit__(self, *_exception: object) -> None:
         for server in self._servers:
-            server.shutdown()
-            server.server_close()
+            serving.end(server)
 
 
 class _Udp(socketserver.ThreadingUDPServer):

@@ -27,6 +27,7 @@ import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from ansible_collections.zerotrust.pomerium.tests.lab import serving
 from ansible_collections.zerotrust.pomerium.tests.lab.certificates import Authority, Issued
 from ansible_collections.zerotrust.pomerium.tests.lab.pebble import RESOURCES, Pebble
 from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
@@ -87,14 +88,13 @@ class FaultProxy:
     def start(self) -> None:
         """Listen; whoever connects from now on is served."""
         self._server = _Server(self)
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), name="fault proxy", daemon=True).start()
+        serving.begin(self._server, "fault proxy")
 
     def close(self) -> None:
         """Stop listening, let go of clients that are held, and give the port back."""
         self.closing.set()
         if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+            serving.end(self._server)
         LEASES.release(self.port)
 
     def add(self, rule: T) -> T:

@@ -18,3 +18,8 @@ def need(missing: str | None) -> None:
     if os.environ.get("CI") and os.geteuid() == 0:
         pytest.fail(f"CI has to have it: {missing}")
     pytest.skip(missing)
+
+
+def need_root(what_for: str) -> None:
+    """Skip the test where it is not run by root."""
+    need(None if os.geteuid() == 0 else f"root, for {what_for}")

@@ -85,4 +85,9 @@ def _is_free(address: str, port: int) -> bool:
     return True
 
 
+def loopback_network() -> str:
+    """The first three numbers of a network on loopback, by chance: for servers that have to be at one certain port."""
+    return f"127.{random.randint(1, 254)}.{random.randint(1, 254)}"
+
+
 LEASES = PortLeases(Path(tempfile.gettempdir()) / f"zerotrust-pomerium-lab-{os.getuid()}.ports")

@@ -15,7 +15,6 @@ import json
 import secrets
 import shutil
 import sqlite3
-import threading
 import typing as t
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +23,7 @@ from pathlib import Path
 import dns.message
 import dns.query
 import dns.rdatatype
+from ansible_collections.zerotrust.pomerium.tests.lab import serving
 from ansible_collections.zerotrust.pomerium.tests.lab.ports import LEASES
 from ansible_collections.zerotrust.pomerium.tests.lab.process import Child, plain_environment
 
@@ -119,10 +119,12 @@ class PowerDns:
     @contextlib.contextmanager
     def losing_writes(self, number: int) -> t.Iterator[str]:
         """A URL of the same API that says 204 to the first changes of records, and forgets them."""
-        with _LosingServer(self.url, number) as server:
-            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        server = _LosingServer(self.url, number)
+        serving.begin(server, "PowerDNS that loses writes")
+        try:
             yield f"http://127.0.0.1:{server.server_port}"
-            server.shutdown()
+        finally:
+            serving.end(server)
 
     def _ask(self, method: str, path: str, body: t.Mapping[str, t.Any] | None = None) -> t.Any:
         headers = {"X-API-Key": self.key, "Content-Type": "application/json"}

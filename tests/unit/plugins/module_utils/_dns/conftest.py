@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import typing as t
 from pathlib import Path
 
@@ -27,7 +26,9 @@ class Dns:
     """
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
-        self.network = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}"
+        from ansible_collections.zerotrust.pomerium.tests.lab.ports import loopback_network
+
+        self.network = loopback_network()
         self._folder = folder
         self._stack = stack
         self._zones: dict[str, Path] = {}
